@@ -1,0 +1,50 @@
+"""elfbench: the benchmark and evaluation suite for diffusion language models.
+
+The public interface, resolved when it is first used (importing elfbench imports neither torch nor pandas):
+
+- `score(texts, metrics=, reference=, judge=)`: anybody's texts -> a pandas frame
+- `load(name)`, `sample(name, n=, steps=, seed=)`, `trace(name, frames=)`: one entry
+- `run(suite, out=)`: a whole suite into a store; `open(store)`: what a store holds; `write_report(store, out)`
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from elfbench.core.provenance import version as version
+    from elfbench.reporting.report import write_report as write_report
+    from elfbench.running.run import run as run
+    from elfbench.running.sample import load as load
+    from elfbench.running.sample import sample as sample
+    from elfbench.running.sample import trace as trace
+    from elfbench.running.score import score as score
+    from elfbench.running.train import train as train
+
+_PUBLIC = {
+    "load": "elfbench.running.sample:load",
+    "open": "elfbench.store.store:Store.open",
+    "run": "elfbench.running.run:run",
+    "sample": "elfbench.running.sample:sample",
+    "score": "elfbench.running.score:score",
+    "trace": "elfbench.running.sample:trace",
+    "train": "elfbench.running.train:train",
+    "version": "elfbench.core.provenance:version",
+    "write_report": "elfbench.reporting.report:write_report",
+}
+__all__ = sorted(_PUBLIC)
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _PUBLIC:
+        raise AttributeError(f"module 'elfbench' has no attribute {name!r}")
+    module, _, path = _PUBLIC[name].partition(":")
+    thing: Any = importlib.import_module(module)
+    for part in path.split("."):
+        thing = getattr(thing, part)
+    return thing
+
+
+def __dir__() -> list[str]:
+    return list(__all__)

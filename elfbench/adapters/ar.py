@@ -1,0 +1,129 @@
+"""Autoregressive entries."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+
+from elfbench.adapters import sotu
+from elfbench.adapters.batches import sample_batch
+from elfbench.adapters.trained import TEMPERATURE, TOP_P, Packaged, card_of, model_errors, packaged_weights, randomized
+from elfbench.core.errors import ConfigError
+from elfbench.loading.tokenizer import Tokenizer
+from elfbench.spec.card import ModelCard
+from elfbench.spec.sampling import LikelihoodBatch, LikelihoodRequest, SampleBatch, SampleRequest
+
+if TYPE_CHECKING:
+    from dlm_baselines.dit import Dit
+
+
+@dataclass(frozen=True, slots=True)
+class ArModel:
+    """A loaded autoregressive model; rows start from the end-of-text token."""
+
+    card: ModelCard
+    net: Dit
+    tokenizer: Tokenizer
+    device: str
+
+    @property
+    def bound(self) -> Literal["exact"]:
+        return "exact"
+
+    def sample(self, request: SampleRequest) -> SampleBatch:
+        from dlm_baselines.ar import SamplerSettings, sample
+        from elf_model.training.noise import RowNoise
+
+        start = time.perf_counter()
+        options = self.card.all_options(request.options)
+        done = sample(
+            self.net,
+            length=request.length,
+            start_id=self.tokenizer.eos_id,
+            settings=SamplerSettings(temperature=float(options["temperature"]), top_p=float(options["top_p"])),
+            noise=RowNoise(request.seeds, device=self.device),
+            rows=len(request.rows),
+        )
+        ids, nfe = done.ids.cpu().numpy(), done.nfe.cpu().numpy()
+        # With a key-value cache every position passes through the network once.
+        return sample_batch(ids, self.tokenizer, nfe=nfe, positions=request.length, seconds=time.perf_counter() - start)
+
+    def nll(self, request: LikelihoodRequest) -> LikelihoodBatch:
+        """Exact; a text of more tokens than the model's length is refused."""
+        import torch
+
+        from dlm_baselines.ar import nll
+
+        totals, counts = [], []
+        for text in request.texts:
+            ids = self.tokenizer.encode(text)
+            if not 1 <= len(ids) <= self.card.max_length:
+                raise ConfigError(
+                    "a text that the model can't score",
+                    key="tokens",
+                    found=len(ids),
+                    allowed=f"1 .. {self.card.max_length}",
+                )
+            with torch.no_grad():
+                terms = nll(self.net, torch.from_numpy(ids)[None].to(self.device), start_id=self.tokenizer.eos_id)
+            totals.append(float(terms.double().sum()))
+            counts.append(len(ids))
+        n_bytes = np.array([len(text.encode()) for text in request.texts])
+        return LikelihoodBatch(np.array(totals), np.zeros(len(totals)), np.array(counts), n_bytes)
+
+
+@dataclass(frozen=True, slots=True)
+class ArEntry:
+    """A registered autoregressive model with packaged weights."""
+
+    card: ModelCard
+    packaged: Packaged
+
+    def load(self, weights: Path | None = None, device: str = "cpu", dtype: str = "float32") -> ArModel:
+        with model_errors(self.card.name, weights):
+            import torch
+
+            from dlm_baselines.weights_file import load_weights
+
+            net = load_weights(weights or self.packaged.path).net.to(device=device, dtype=getattr(torch, dtype))
+            return ArModel(self.card, net, sotu.tokenizer(), device)
+
+    def toy(self, seed: int) -> ArModel:
+        from dlm_baselines.dit import DitConfig, build_dit
+
+        tokenizer = sotu.toy_tokenizer()
+        net = randomized(
+            build_dit(DitConfig(vocab_size=tokenizer.vocab_size, hidden=16, depth=1, heads=2, causal=True), seed=seed),
+            seed,
+        )
+        card = self.card.model_copy(
+            update={"tokenizer": tokenizer.spec, "vocab_size": tokenizer.vocab_size, "n_params": None}
+        )
+        return ArModel(card, net, tokenizer, "cpu")
+
+
+_PACKAGED = packaged_weights("dlm_baselines", "ar-sotu")
+AR_SOTU = ArEntry(
+    card_of(
+        _PACKAGED,
+        "dlm_baselines",
+        name="ar-sotu",
+        implementation=1,
+        title="AR",
+        summary="Causal transformer with a key-value cache; tiny, trained on presidential addresses.",
+        family="autoregressive",
+        tokenizer=sotu.tokenizer_spec(),
+        vocab_size=sotu.VOCAB_SIZE,
+        max_length=sotu.LENGTH,
+        tasks=("unconditional", "likelihood"),
+        options={"temperature": TEMPERATURE, "top_p": TOP_P},
+        has_steps=False,
+        licence="Apache-2.0",
+        citation="The autoregressive baseline of Sahoo et al. 2024, arXiv 2406.07524",
+    ),
+    _PACKAGED,
+)

@@ -1,0 +1,145 @@
+"""Controls made of real text: the held-out windows themselves, their words shuffled, one of them tiled.
+
+They calibrate every table: a metric that can't tell them from a model, or ranks them above real text, says nothing.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from elfbench.adapters import sotu
+from elfbench.adapters.batches import sample_batch
+from elfbench.core.errors import ConfigError
+from elfbench.core.seeds import row_generator
+from elfbench.loading.tokenizer import Tokenizer
+from elfbench.spec.card import Family, ModelCard, OptionSpec, OptionValue, WeightsSpec
+from elfbench.spec.sampling import SampleBatch, SampleRequest
+
+
+class RealText(NamedTuple):
+    """Held-out text: windows of any length, and the tokenizer they are in."""
+
+    windows: Callable[[int], np.ndarray]
+    tokenizer: Tokenizer
+
+
+Pick = Callable[[RealText, int, int, int, dict[str, OptionValue]], np.ndarray]
+"""(text, row, seed, length, options) -> ids [length]."""
+
+
+@dataclass(frozen=True, slots=True)
+class RealTextModel:
+    """A loaded control."""
+
+    card: ModelCard
+    text: RealText
+    pick: Pick
+
+    def sample(self, request: SampleRequest) -> SampleBatch:
+        start = time.perf_counter()
+        options = self.card.all_options(request.options)
+        rows = zip(request.rows, request.seeds, strict=True)
+        tokens = np.stack([self.pick(self.text, row, seed, request.length, options) for row, seed in rows])
+        return sample_batch(tokens, self.text.tokenizer, nfe=0, positions=0, seconds=time.perf_counter() - start)
+
+
+@dataclass(frozen=True, slots=True)
+class RealTextEntry:
+    """A registered control."""
+
+    card: ModelCard
+    pick: Pick
+
+    def load(self, weights: Path | None = None, device: str = "cpu", dtype: str = "float32") -> RealTextModel:
+        """Reads the held-out windows; a control has no weights and ignores device and dtype."""
+        if weights is not None:
+            raise ConfigError("a control has no weights", key="--weights", found=weights.name)
+        return RealTextModel(
+            self.card, RealText(lambda length: sotu.pinned_windows("heldout", length), sotu.tokenizer()), self.pick
+        )
+
+    def toy(self, seed: int) -> RealTextModel:
+        text = RealText(lambda length: sotu.toy_windows(seed, length), sotu.toy_tokenizer())
+        card = self.card.model_copy(update={"tokenizer": text.tokenizer.spec, "vocab_size": text.tokenizer.vocab_size})
+        return RealTextModel(card, text, self.pick)
+
+
+def _window(text: RealText, row: int, seed: int, length: int, options: dict[str, OptionValue]) -> np.ndarray:
+    available = text.windows(length)
+    if row >= len(available):
+        raise ConfigError(
+            "more rows than windows of real text",
+            key="rows",
+            found=row + 1,
+            allowed=f"<= {len(available)} at length {length}",
+            remedy="ask for fewer rows or a shorter length",
+        )
+    window: np.ndarray = available[row]
+    return window
+
+
+def _shuffled(text: RealText, row: int, seed: int, length: int, options: dict[str, OptionValue]) -> np.ndarray:
+    """The window's words in random order, cut or padded back to `length` ids by the words' own tokens."""
+    words = text.tokenizer.decode(_window(text, row, seed, length, options)).split()
+    order = row_generator(seed, 0).permutation(len(words))
+    ids = text.tokenizer.encode(" " + " ".join(words[i] for i in order))
+    # Shuffling moves word boundaries, so the count of ids can shrink or grow: wrap around, then cut.
+    return np.resize(ids, length)
+
+
+def _tiled(text: RealText, row: int, seed: int, length: int, options: dict[str, OptionValue]) -> np.ndarray:
+    return _window(text, int(options["window"]), seed, length, options)
+
+
+def _card(
+    name: str, title: str, summary: str, family: Family, options: dict[str, OptionSpec] | None = None
+) -> ModelCard:
+    return ModelCard(
+        name=name,
+        revision="1",
+        implementation=1,
+        title=title,
+        summary=summary,
+        family=family,
+        tokenizer=sotu.tokenizer_spec(),
+        vocab_size=sotu.VOCAB_SIZE,
+        max_length=1024,
+        options=options or {},
+        has_steps=False,
+        licence="MIT (text), Apache-2.0 (code)",
+        citation=sotu.CORPUS_CITATION,
+        weights=WeightsSpec(kind="fitted", source="sotu test, odd windows", digest=sotu.split_digest_pin("test")),
+    )
+
+
+REAL_TEXT = RealTextEntry(
+    _card(
+        "real-text", "real text", "Held-out real text: window number = row. The ceiling of every table.", "reference"
+    ),
+    _window,
+)
+SHUFFLED = RealTextEntry(
+    _card(
+        "shuffled",
+        "words shuffled",
+        "The words of each held-out window in random order: right words, no order.",
+        "control",
+    ),
+    _shuffled,
+)
+TILED = RealTextEntry(
+    _card(
+        "tiled",
+        "one text, tiled",
+        "One real window in every row: perfect quality, no diversity.",
+        "control",
+        {"window": OptionSpec(type="int", default=0, minimum=0, meaning="which held-out window is repeated")},
+    ),
+    _tiled,
+)

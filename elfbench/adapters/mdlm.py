@@ -1,0 +1,125 @@
+"""MDLM entries."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from elfbench.adapters import sotu
+from elfbench.adapters.batches import sample_batch
+from elfbench.adapters.tracing import Frames
+from elfbench.adapters.trained import TEMPERATURE, TOP_P, Packaged, card_of, model_errors, packaged_weights, randomized
+from elfbench.loading.tokenizer import Tokenizer
+from elfbench.spec.card import ModelCard
+from elfbench.spec.sampling import SampleBatch, SampleRequest, Trace
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from dlm_baselines.dit import Dit
+
+
+@dataclass(frozen=True, slots=True)
+class MdlmModel:
+    """A loaded MDLM. The mask is the last id of its vocabulary."""
+
+    card: ModelCard
+    net: Dit
+    tokenizer: Tokenizer
+    device: str
+
+    def sample(self, request: SampleRequest) -> SampleBatch:
+        start = time.perf_counter()
+        ids, nfe = self._run(request, None)
+        seconds = time.perf_counter() - start
+        return sample_batch(ids, self.tokenizer, nfe=nfe, positions=nfe * request.length, seconds=seconds)
+
+    def trace(self, request: SampleRequest, frames: int) -> Trace:
+        """Undecided positions are -1; the last frame is the sample."""
+        recorder = Frames(frames, request.steps or 1, self.tokenizer, mask_id=self.net.config.vocab_size - 1)
+        ids, _ = self._run(request, recorder)
+        return recorder.trace(ids)
+
+    def _run(self, request: SampleRequest, recorder: Frames | None) -> tuple[np.ndarray, np.ndarray]:
+        from dlm_baselines.mdlm import SamplerSettings, sample
+        from elf_model.training.noise import RowNoise
+
+        options = self.card.all_options(request.options)
+        settings = SamplerSettings(
+            steps=request.steps or 1, temperature=float(options["temperature"]), top_p=float(options["top_p"])
+        )
+
+        def on_step(step: int, ids: Tensor) -> None:
+            if recorder is not None:
+                recorder.record(step, ids.cpu().numpy())
+
+        done = sample(
+            self.net,
+            length=request.length,
+            mask_id=self.net.config.vocab_size - 1,
+            settings=settings,
+            noise=RowNoise(request.seeds, device=self.device),
+            rows=len(request.rows),
+            on_step=on_step if recorder is not None else None,
+        )
+        return done.ids.cpu().numpy(), done.nfe.cpu().numpy()
+
+
+@dataclass(frozen=True, slots=True)
+class MdlmEntry:
+    """A registered MDLM with packaged weights."""
+
+    card: ModelCard
+    packaged: Packaged
+
+    def load(self, weights: Path | None = None, device: str = "cpu", dtype: str = "float32") -> MdlmModel:
+        with model_errors(self.card.name, weights):
+            import torch
+
+            from dlm_baselines.weights_file import load_weights
+
+            net = load_weights(weights or self.packaged.path).net.to(device=device, dtype=getattr(torch, dtype))
+            return MdlmModel(self.card, net, sotu.tokenizer(), device)
+
+    def toy(self, seed: int) -> MdlmModel:
+        from dlm_baselines.dit import DitConfig, build_dit
+
+        tokenizer = sotu.toy_tokenizer()
+        net = randomized(
+            build_dit(
+                DitConfig(vocab_size=tokenizer.vocab_size + 1, hidden=16, depth=1, heads=2, cond_dim=8), seed=seed
+            ),
+            seed,
+        )
+        spec = tokenizer.spec.model_copy(update={"mask_id": tokenizer.vocab_size})
+        card = self.card.model_copy(
+            update={"tokenizer": spec, "vocab_size": tokenizer.vocab_size + 1, "n_params": None}
+        )
+        return MdlmModel(card, net, tokenizer, "cpu")
+
+
+_PACKAGED = packaged_weights("dlm_baselines", "mdlm-sotu")
+MDLM_SOTU = MdlmEntry(
+    card_of(
+        _PACKAGED,
+        "dlm_baselines",
+        name="mdlm-sotu",
+        implementation=1,
+        title="MDLM",
+        summary="Masked diffusion (SUBS), ancestral sampler in float64; tiny, trained on presidential addresses.",
+        family="discrete",
+        tokenizer=sotu.tokenizer_spec(mask_id=sotu.VOCAB_SIZE),
+        vocab_size=sotu.VOCAB_SIZE + 1,
+        max_length=sotu.LENGTH,
+        options={"temperature": TEMPERATURE, "top_p": TOP_P},
+        has_steps=True,
+        max_steps=4096,
+        licence="Apache-2.0",
+        citation="Sahoo et al. 2024, Simple and Effective Masked Diffusion Language Models, arXiv 2406.07524",
+    ),
+    _PACKAGED,
+)

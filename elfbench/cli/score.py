@@ -1,0 +1,104 @@
+"""`elfbench score`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from elfbench.cli.output import Json, print_json, print_table, progress_display, stderr
+
+
+def command(
+    file: Annotated[
+        Path, typer.Argument(metavar="FILE", help="Samples: .jsonl, .json, .txt (a text a line), .csv or .parquet.")
+    ],
+    metric: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--metric",
+            help="A metric or family (elfbench list metrics). Repeatable; default: entropy, distinct, rep_n.",
+        ),
+    ] = None,
+    judge: Annotated[
+        str | None,
+        typer.Option("--judge", metavar="ID|DIR", help="For gen_ppl: a judge's name or a Hugging Face model folder."),
+    ] = None,
+    featurizer: Annotated[str | None, typer.Option("--featurizer", help="For mauve: minilm.")] = None,
+    reference: Annotated[
+        str | None, typer.Option("--reference", metavar="CORPUS|FILE", help="Held-out text, for metrics that compare.")
+    ] = None,
+    field: Annotated[str | None, typer.Option("--field", help="The text field; default: text, else generated.")] = None,
+    tokenizer: Annotated[
+        str | None,
+        typer.Option(
+            "--tokenizer", help="Measuring tokenizer: words (default), judge (default with --judge), or a folder."
+        ),
+    ] = None,
+    window: Annotated[
+        int | None, typer.Option("--window", min=1, help="Measure only the first so many tokens.")
+    ] = None,
+    short: Annotated[str, typer.Option("--short", metavar="drop|keep", help="Rows shorter than the window.")] = "drop",
+    protocol: Annotated[str, typer.Option("--protocol", help="Protocol of gen_ppl.")] = "clean",
+    label: Annotated[
+        str | None, typer.Option("--label", help="How reports call these samples; default: the file's name.")
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", metavar="STORE", help="Keep everything in this store, for elfbench report.")
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Measure anybody's samples, without any model.
+
+    Example:  elfbench score samples.jsonl --metric distinct --out STORE
+    """
+    from elfbench.core.errors import unknown
+    from elfbench.loading.samples import load_texts
+    from elfbench.running.score import DEFAULT_METRICS, score_texts
+    from elfbench.spec.measure import Measure
+
+    if protocol != "clean":
+        raise unknown("protocol", protocol, ("clean",), key="--protocol")
+    if short not in ("drop", "keep"):
+        raise unknown("value", short, ("drop", "keep"), key="--short")
+    texts = load_texts(file, field)
+    wanted = tokenizer or ("judge" if judge else "words")
+    measure = Measure(tokenizer=wanted, window=window, short="drop" if short == "drop" else "keep")
+    with progress_display() as reporter:
+        results, missing = score_texts(
+            texts,
+            metric or DEFAULT_METRICS,
+            reference=reference,
+            judge=judge,
+            featurizer=featurizer or ("minilm" if "mauve" in (metric or ()) else None),
+            measure=measure,
+            label=label or file.stem,
+            out=out,
+            reporter=reporter,
+        )
+    for gap in missing:
+        stderr.print(f"not computed: {gap.metric}: {gap.why}", style="yellow", markup=False)
+    if json:
+        print_json({"file": file.name, "results": results, "not_computed": {gap.metric: gap.why for gap in missing}})
+        return
+    rows = [
+        (
+            r["metric"],
+            f"{r['value']:.5g}",
+            f"[{r['low']:.5g}, {r['high']:.5g}]",
+            r["n"],
+            r["n_dropped"],
+            r["unit"],
+            r["direction"],
+            r["method"],
+        )
+        for r in results
+    ]
+    print_table(
+        ["metric", "value", "95% interval", "n", "dropped", "unit", "better", "interval by"],
+        rows,
+        right=("value", "n", "dropped"),
+    )
+    if out is not None:
+        stderr.print(f"next: elfbench report {out} --out DIR", style="dim", markup=False)

@@ -1,0 +1,109 @@
+"""A local folder of a Hugging Face model: what must lie in it, identity and numbers. No torch, no transformers."""
+
+from __future__ import annotations
+
+import json
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from elfbench.core.canonical import digest, file_digest
+from elfbench.core.errors import ConfigError
+from elfbench.judges.measuring import FastTokenizer
+
+_CONTEXT_KEYS = ("max_position_embeddings", "n_positions", "max_seq_len", "max_sequence_length", "seq_length", "n_ctx")
+_WEIGHTS = ("model.safetensors", "pytorch_model.bin")
+_UNBOUNDED = 1 << 20
+
+
+class ModelFolder:
+    """Checked when made: raises ConfigError that names the file that is missing."""
+
+    def __init__(self, path: Path, *, key: str = "judge") -> None:
+        self.path, self._key = path, key
+        if not path.is_dir():
+            raise ConfigError("no such model folder", key=key, found=str(path), allowed="a folder of a saved model")
+        self._require("config.json", "save_pretrained of the model writes it")
+        self._require("tokenizer.json", "save_pretrained of the model's fast tokenizer writes it")
+        if (path / "adapter_config.json").exists():
+            raise ConfigError(
+                "the folder holds an adapter", key=key, found=str(path), remedy="merge it into its model and save that"
+            )
+        self.weight_files = self._find_weights()
+
+    @cached_property
+    def config(self) -> dict[str, Any]:
+        """config.json."""
+        return self._json("config.json")
+
+    @cached_property
+    def digest(self) -> str:
+        """sha256 over the sha256 of config.json, tokenizer.json and the weight files."""
+        files = ("config.json", "tokenizer.json", *self.weight_files)
+        return digest({name: file_digest(self.path / name) for name in files})
+
+    @cached_property
+    def context(self) -> int:
+        """Longest sequence in tokens; 2**20 where the model has no limit of its own."""
+        for document in (self.config, self.config.get("text_config") or {}):
+            for name in _CONTEXT_KEYS:
+                if isinstance(document.get(name), int) and document[name] > 0:
+                    return int(document[name])
+        named = self._json("tokenizer_config.json").get("model_max_length")
+        return int(named) if isinstance(named, int | float) and 0 < named < _UNBOUNDED else _UNBOUNDED
+
+    @cached_property
+    def separator(self) -> int | None:
+        """The id between documents: the beginning-of-text id, else the end-of-text id, else None."""
+        tokenizer = self._json("tokenizer_config.json")
+        text_config = self.config.get("text_config") or {}
+        for name in ("bos_token", "eos_token"):
+            for document in (self.config, text_config, self._json("generation_config.json")):
+                found = document.get(f"{name}_id")
+                found = found[0] if isinstance(found, list) and found else found
+                if isinstance(found, int) and found >= 0:
+                    return found
+            spelling = tokenizer.get(name)
+            spelling = spelling.get("content") if isinstance(spelling, dict) else spelling
+            found = self.tokenizer("").token_id(spelling) if spelling else None
+            if found is not None:
+                return found
+        return None
+
+    def tokenizer(self, name: str) -> FastTokenizer:
+        """The folder's tokenizer under a name."""
+        return FastTokenizer(self.path / "tokenizer.json", name)
+
+    def _find_weights(self) -> tuple[str, ...]:
+        for single in _WEIGHTS:
+            if (self.path / single).is_file():
+                return (single,)
+            index = f"{single}.index.json"
+            if (self.path / index).is_file():
+                shards = tuple(sorted(set(self._json(index).get("weight_map", {}).values())))
+                for shard in shards:
+                    self._require(shard, f"{index} names it: copy the whole model")
+                return (index, *shards)
+        raise ConfigError(
+            "the folder has no weights",
+            key=self._key,
+            found=f"{self.path} holds {', '.join(sorted(file.name for file in self.path.iterdir())) or 'nothing'}",
+            allowed=f"{' or '.join(_WEIGHTS)}, or shards with an index",
+        )
+
+    def _require(self, name: str, remedy: str) -> None:
+        if not (self.path / name).is_file():
+            raise ConfigError(f"the folder has no {name}", key=self._key, found=str(self.path), remedy=remedy)
+
+    def _json(self, name: str) -> dict[str, Any]:
+        """A JSON file of the folder, {} where there is none."""
+        path = self.path / name
+        if not path.is_file():
+            return {}
+        try:
+            document = json.loads(path.read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise ConfigError(f"{name} is not JSON", key=self._key, found=f"{path}: {error}") from error
+        if not isinstance(document, dict):
+            raise ConfigError(f"{name} is not a JSON object", key=self._key, found=str(path))
+        return document

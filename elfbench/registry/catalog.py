@@ -1,0 +1,100 @@
+"""What is built in, as strings, and where plug-ins join: entry-point groups elfbench.models, .metrics, .suites, or a --plugin file."""
+
+from __future__ import annotations
+
+import runpy
+from functools import cache
+from pathlib import Path
+
+from elfbench.core.errors import ConfigError
+from elfbench.registry.registry import Registry
+from elfbench.spec.instruments import Featurizer, Judge
+from elfbench.spec.metric import Metric
+from elfbench.spec.sampling import ModelEntry
+
+_MODELS = {
+    "elf-sotu": "elfbench.adapters.elf:ELF_SOTU",
+    "mdlm-sotu": "elfbench.adapters.mdlm:MDLM_SOTU",
+    "ar-sotu": "elfbench.adapters.ar:AR_SOTU",
+    "real-text": "elfbench.adapters.controls:REAL_TEXT",
+    "shuffled": "elfbench.adapters.controls:SHUFFLED",
+    "tiled": "elfbench.adapters.controls:TILED",
+    "unigram": "elfbench.adapters.ngram:UNIGRAM",
+    "trigram": "elfbench.adapters.ngram:TRIGRAM",
+}
+_METRICS = {
+    "gen_ppl": "elfbench.metrics.gen_ppl:GEN_PPL",
+    "bits_per_byte": "elfbench.metrics.gen_ppl:BITS_PER_BYTE",
+    "unigram_entropy": "elfbench.metrics.entropy:UNIGRAM_ENTROPY",
+    **{f"distinct_{n}": f"elfbench.metrics.distinct:DISTINCT_{n}" for n in (1, 2, 3, 4)},
+    **{f"rep_{n}": f"elfbench.metrics.repetition:REP_{n}" for n in (2, 3, 4)},
+    "mauve": "elfbench.metrics.mauve:MAUVE",
+    "nfe": "elfbench.metrics.cost:NFE",
+    "positions": "elfbench.metrics.cost:POSITIONS",
+    "tokens_per_second": "elfbench.metrics.cost:TOKENS_PER_SECOND",
+}
+_FAMILIES = {
+    "distinct": tuple(f"distinct_{n}" for n in (1, 2, 3, 4)),
+    "rep_n": tuple(f"rep_{n}" for n in (2, 3, 4)),
+}
+_JUDGES = {
+    "smollm2-135m-instruct-q4": "elfbench.judges.smollm2:SMOLLM2",
+    "hf:": "elfbench.judges.causal:open_judge",
+}
+_FEATURIZERS = {"minilm": "elfbench.judges.minilm:MINILM"}
+
+
+@cache
+def models() -> Registry[ModelEntry]:
+    """Model entries."""
+    return Registry("model", _MODELS, "elfbench.models")
+
+
+@cache
+def metrics() -> Registry[Metric]:
+    """Metrics."""
+    return Registry("metric", _METRICS, "elfbench.metrics")
+
+
+@cache
+def judges() -> Registry[Judge]:
+    """Judges: causal language models."""
+    return Registry("judge", _JUDGES)
+
+
+@cache
+def featurizers() -> Registry[Featurizer]:
+    """Text encoders for distributional metrics."""
+    return Registry("featurizer", _FEATURIZERS)
+
+
+@cache
+def suites() -> Registry[Path]:
+    """Suites of installed packages, as paths; the built-in ones are files (see `running.suites`)."""
+    return Registry("suite", {}, "elfbench.suites")
+
+
+def expand_metrics(name: str) -> tuple[str, ...]:
+    """A family's members (`distinct` -> distinct_1 .. distinct_4), or the metric itself."""
+    return _FAMILIES.get(name, (name,))
+
+
+def metric_families() -> dict[str, tuple[str, ...]]:
+    """Family -> members."""
+    return dict(_FAMILIES)
+
+
+def load_plugin(file: Path) -> None:
+    """Runs a plug-in file and registers what its `MODELS`, `METRICS` and `SUITES` mappings (name -> object) hold."""
+    if not file.is_file():
+        raise ConfigError("no such plug-in file", key="--plugin", found=str(file), allowed="a Python file")
+    content = runpy.run_path(str(file))
+    places: dict[str, Registry] = {"MODELS": models(), "METRICS": metrics(), "SUITES": suites()}  # type: ignore[type-arg]
+    found = [name for name in places if name in content]
+    if not found:
+        raise ConfigError(
+            "a plug-in file that registers nothing", key="--plugin", found=file.name, allowed=tuple(places)
+        )
+    for place in found:
+        for name, thing in content[place].items():
+            places[place].add(name, thing, owner=file.name)

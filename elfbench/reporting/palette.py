@@ -1,0 +1,37 @@
+"""Colors and markers: one per model across all figures, safe for color-blind readers (Okabe and Ito). AR is grey, controls are red."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+_HUES = {
+    "autoregressive": ("#555555", "#8c8c8c"),
+    "discrete": ("#0072B2", "#56B4E9", "#003f63", "#7aa6c2"),
+    "continuous": ("#E69F00", "#D55E00", "#8c5a00", "#f0c05a"),
+    "imported": ("#009E73", "#00614a", "#66c5ab"),
+    "control": ("#B03060", "#CC79A7", "#8b3a62", "#d9a0bf"),
+    "reference": ("#000000",),
+}
+_MARKERS = "osD^vP*X"
+
+
+class Style(NamedTuple):
+    """How a model looks."""
+
+    color: str
+    marker: str
+
+
+def styles(models: Sequence[tuple[str, str]]) -> dict[str, Style]:
+    """(model, family) pairs, in order -> style by model; the n-th model of a family always looks the same."""
+    found: dict[str, Style] = {}
+    seen: dict[str, int] = {}
+    for model, family in models:
+        if model in found:
+            continue
+        rank = seen.get(family, 0)
+        seen[family] = rank + 1
+        hues = _HUES.get(family, _HUES["imported"])
+        found[model] = Style(hues[rank % len(hues)], _MARKERS[rank % len(_MARKERS)])
+    return found

@@ -1,0 +1,59 @@
+"""`elfbench.write_report`: everything that a paper, a reviewer and a browser want of a store, in one folder."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from elfbench.core.errors import ConfigError
+from elfbench.reporting.figures import draw_figures
+from elfbench.reporting.page import render_page
+from elfbench.reporting.section import load_sections
+from elfbench.reporting.tables import latex_table, markdown_table, results_csv
+from elfbench.store.atomic import write_bytes
+from elfbench.store.store import Store
+
+
+@dataclass(frozen=True, slots=True)
+class ReportFiles:
+    """What was written."""
+
+    page: Path
+    results: Path
+    tables: tuple[Path, ...]
+    figures: tuple[Path, ...]
+
+
+def write_report(store: Path | str, out: Path | str, *, suite: str | None = None) -> ReportFiles:
+    """Writes index.html, results.csv, table.md, table.tex and figures/ for the suites in `store`.
+
+    suite: a name, or NAME-DIGEST where the store holds several versions. Everything is computed before the first file is written.
+    Raises StoreError for a damaged store or an unwritable folder, ConfigError for an unknown suite.
+    """
+    source, target = Store.open(store), Path(out)
+    if target.is_file():
+        raise ConfigError("the report needs a folder", key="--out", found=str(target), allowed="a folder")
+    sections = load_sections(source, suite)
+    figures = {section.digest: draw_figures(section) for section in sections}
+    page = render_page(source, sections, figures)
+    contents: dict[Path, bytes] = {target / "results.csv": results_csv(sections).encode("utf-8", "replace")}
+    tables, drawn = [], []
+    for section in sections:
+        # One suite has plain names; several have theirs in front.
+        prefix = f"{section.name}-" if len(sections) > 1 else ""
+        for suffix, text in (("md", markdown_table(section)), ("tex", latex_table(section))):
+            tables.append(target / f"{prefix}table.{suffix}")
+            contents[tables[-1]] = text.encode("utf-8", "replace")
+        for figure in figures[section.digest]:
+            base = target / "figures" / f"{prefix}{figure.name}"
+            for suffix, content in (
+                (".png", figure.png),
+                (".pdf", figure.pdf),
+                (".csv", figure.data.encode("utf-8", "replace")),
+            ):
+                drawn.append(base.with_name(base.name + suffix))
+                contents[drawn[-1]] = content
+    contents[target / "index.html"] = page.encode("utf-8", "replace")
+    for path, content in contents.items():
+        write_bytes(path, content)
+    return ReportFiles(target / "index.html", target / "results.csv", tuple(tables), tuple(drawn))

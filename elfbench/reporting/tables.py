@@ -1,0 +1,198 @@
+"""The comparison table as CSV rows, markdown and LaTeX (booktabs). One caption, made from the protocols, for all of them."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Mapping
+from typing import Any
+
+from elfbench.core.canonical import canonical_json
+from elfbench.reporting.escaping import latex, markdown, spreadsheet
+from elfbench.reporting.numbers import ARROWS, MISSING, best_cells, formatted
+from elfbench.reporting.section import ScoredCell, Section
+
+_COLUMNS = [
+    "suite",
+    "suite_version",
+    "model",
+    "label",
+    "family",
+    "steps",
+    "options",
+    "metric",
+    "metric_version",
+    "value",
+    "low",
+    "high",
+    "level",
+    "n",
+    "n_requested",
+    "n_dropped",
+    "unit",
+    "direction",
+    "method",
+    "covers",
+    "judge",
+    "fingerprint",
+    "cell",
+    "score",
+]
+
+
+def results_csv(sections: list[Section]) -> str:
+    """One row per cell and metric, missing ones included with empty numbers."""
+    stream = io.StringIO()
+    writer = csv.DictWriter(stream, _COLUMNS, lineterminator="\n")
+    writer.writeheader()
+    for section in sections:
+        for cell in section.cells:
+            for metric in section.metrics:
+                writer.writerow({name: spreadsheet(value) for name, value in _csv_row(section, cell, metric).items()})
+    return stream.getvalue()
+
+
+def _csv_row(section: Section, cell: ScoredCell, metric: Mapping[str, Any]) -> dict[str, object]:
+    row: dict[str, object] = {
+        "suite": section.name,
+        "suite_version": section.suite["version"],
+        "model": cell.model,
+        "label": cell.label,
+        "family": cell.family,
+        "steps": cell.steps if cell.steps is not None else "",
+        "options": canonical_json(dict(cell.options)).decode(),
+        "metric": metric["metric"],
+        "metric_version": metric["version"],
+        "n_requested": metric["n_requested"],
+        "unit": metric["unit"],
+        "direction": metric["direction"],
+        "judge": judge_title(metric) or "",
+        "fingerprint": metric["fingerprint"],
+        "cell": cell.id,
+    }
+    found = cell.scores.get(metric["metric"])
+    if found is not None:
+        key, score = found
+        row |= {
+            name: getattr(score, name)
+            for name in ("value", "low", "high", "level", "n", "n_dropped", "method", "covers")
+        }
+        row["score"] = key
+    return row
+
+
+def judge_title(metric: Mapping[str, Any]) -> str | None:
+    """The judge's full name, where the metric has one."""
+    measurement = metric["protocol"]["measurement"]
+    instrument = measurement.get("judge") or measurement.get("featurizer")
+    return str(instrument["title"]) if instrument else None
+
+
+def header(metric: Mapping[str, Any]) -> str:
+    """Title with the direction."""
+    return f"{metric['title']} {ARROWS[metric['direction']]}"
+
+
+def sample_sizes(section: Section, metric: Mapping[str, Any]) -> str:
+    """'32' or '249-256': rows that the numbers of a column rest on."""
+    counts = [score.n for cell in section.cells if (score := cell.value(metric["metric"])) is not None]
+    if not counts:
+        return MISSING
+    return str(counts[0]) if min(counts) == max(counts) else f"{min(counts)}\N{EN DASH}{max(counts)}"
+
+
+def caption(section: Section) -> str:
+    """What the numbers mean: instruments, window, rows, intervals, reference."""
+    measure = section.suite.get("measure") or {}
+    judges = sorted({title for metric in section.metrics if (title := judge_title(metric))})
+    levels = sorted({metric["protocol"]["interval"]["level"] for metric in section.metrics})
+    window = f"the first {measure['window']} tokens" if measure.get("window") else "whole texts"
+    sentences = [
+        f"{section.suite['title']} (suite {section.name}, version {section.suite['version']}).",
+        f"Values with {'/'.join(f'{level:.0%}' for level in levels)} intervals; n is the number of rows used.",
+        f"Texts: {measure.get('view', 'final')} view, {window} of the measuring tokenizer ({measure.get('tokenizer', 'words')}).",
+    ]
+    if judges:
+        sentences.append(f"Instruments: {', '.join(judges)}.")
+    if section.reference:
+        sentences.append(f"Reference: {section.reference['name']}, {section.reference['rows']} texts.")
+    names = {metric["metric"] for metric in section.metrics}
+    if "unigram_entropy" in names:
+        sentences.append("Entropy is the mean unigram entropy within a text, a proxy of the model's entropy.")
+    if "nfe" in names:
+        sentences.append("NFE counts network forward passes per text, final decoding included.")
+    sentences.append(
+        "Bold: model rows whose interval overlaps the best one's; for 'match' columns, the nearest to real text."
+    )
+    return " ".join(sentences)
+
+
+def markdown_table(section: Section) -> str:
+    """A GitHub table; block titles are rows of their own."""
+    columns = ["model", "steps", *(header(metric) for metric in section.metrics)]
+    lines = [
+        "| " + " | ".join(markdown(column) for column in columns) + " |",
+        "|:--|--:|" + "--:|" * len(section.metrics),
+    ]
+    lines.append("| *n* | | " + " | ".join(f"*{sample_sizes(section, metric)}*" for metric in section.metrics) + " |")
+    best = {metric["metric"]: best_cells(section.cells, metric) for metric in section.metrics}
+    for title, cells in section.blocks():
+        lines.append(f"| **{markdown(title)}** |" + " |" * (len(columns) - 1))
+        for cell in cells:
+            values = [_markdown_value(cell, metric["metric"], best) for metric in section.metrics]
+            lines.append("| " + " | ".join([markdown(cell.name), str(cell.steps or ""), *values]) + " |")
+    return "\n".join(
+        [
+            *lines,
+            "",
+            markdown(caption(section)).replace("\\", "") if _plain(caption(section)) else markdown(caption(section)),
+            "",
+        ]
+    )
+
+
+def _plain(text: str) -> bool:
+    """Whether a caption holds nothing that markdown or HTML would read as markup."""
+    return not set(text) & set("<>&`*_[]|\\$")
+
+
+def _markdown_value(cell: ScoredCell, metric: str, best: Mapping[str, set[str]]) -> str:
+    score = cell.value(metric)
+    if score is None:
+        return MISSING
+    value, interval = formatted(score)
+    shown = f"**{value}**" if cell.id in best[metric] else value
+    return shown if score.low == score.high else f"{shown} {interval}"
+
+
+def latex_table(section: Section) -> str:
+    """A booktabs table; needs \\usepackage{booktabs}."""
+    columns = len(section.metrics)
+    best = {metric["metric"]: best_cells(section.cells, metric) for metric in section.metrics}
+    heads = " & ".join(latex(header(metric)) for metric in section.metrics)
+    sizes = " & ".join(rf"\textit{{{latex(sample_sizes(section, metric))}}}" for metric in section.metrics)
+    lines = [
+        "% made by: elfbench report STORE --out DIR; needs \\usepackage{booktabs}",
+        r"\begin{table}",
+        r"\centering\small",
+        rf"\caption{{{latex(caption(section))}}}",
+        rf"\begin{{tabular}}{{l r {'r ' * columns}}}",
+        r"\toprule",
+        rf"Model & Steps & {heads} \\",
+        rf"\textit{{n}} & & {sizes} \\",
+    ]
+    for title, cells in section.blocks():
+        lines += [r"\midrule", rf"\multicolumn{{{columns + 2}}}{{l}}{{\textit{{{latex(title)}}}}} \\"]
+        for cell in cells:
+            values = [_latex_value(cell, metric["metric"], best) for metric in section.metrics]
+            lines.append(" & ".join([latex(cell.name), str(cell.steps or ""), *values]) + r" \\")
+    return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", r"\end{table}", ""])
+
+
+def _latex_value(cell: ScoredCell, metric: str, best: Mapping[str, set[str]]) -> str:
+    score = cell.value(metric)
+    if score is None:
+        return "--"
+    value, interval = formatted(score)
+    shown = rf"\textbf{{{value}}}" if cell.id in best[metric] else value
+    return shown if score.low == score.high else rf"{shown} {{\scriptsize {interval}}}"

@@ -1,0 +1,1 @@
+"""L4: planning, sampling, measuring and scoring; the public functions `run`, `plan`, `sample` and `score`."""

@@ -1,0 +1,143 @@
+"""Measurements: per-row numbers made once per text and protocol, torch allowed. The same text is never judged twice.
+
+Rows are measured in blocks of 32; a block's key is the digest of its texts and of the full protocol, so equal blocks of any cell or suite
+share one file, and asking for more rows measures only the new blocks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from elfbench.core.canonical import digest, text_digest
+from elfbench.core.errors import unknown
+from elfbench.running.instruments import Instruments
+from elfbench.running.reporter import Reporter
+from elfbench.store.store import Store
+
+BLOCK_ROWS = 32
+_VERSIONS = {"tokens": 1, "judge_nll": 1, "features": 1, "cost": 1}
+
+
+@dataclass(frozen=True, slots=True)
+class Columns:
+    """Measured columns of rows [0, n), in row order."""
+
+    values: dict[str, Any]
+    n: int
+
+
+def measurement_protocol(name: str, instruments: Instruments) -> dict[str, Any]:
+    """Everything that the numbers of a measurement depend on, beside the texts."""
+    measure = instruments.measure
+    if name not in _VERSIONS:
+        raise unknown("measurement", name, _VERSIONS)
+    document: dict[str, Any] = {"measurement": name, "version": _VERSIONS[name]}
+    if name == "cost":
+        return document
+    document |= {"view": measure.view, "window": measure.window}
+    if name == "judge_nll":
+        judge = instruments.judge
+        return document | {
+            "protocol": "clean",
+            "judge": {"name": judge.name, "title": judge.title, "digest": judge.digest},
+            "dtype": "float32",
+        }
+    tokenizer = instruments.tokenizer
+    document["tokenizer"] = {"name": tokenizer.name, "digest": tokenizer.digest}
+    if name == "features":
+        featurizer = instruments.featurizer
+        document["featurizer"] = {"name": featurizer.name, "title": featurizer.title, "digest": featurizer.digest}
+    return document
+
+
+def identity(protocol: Mapping[str, Any]) -> dict[str, Any]:
+    """A protocol without the names of what it knows by digest: renaming a judge's folder changes no fingerprint."""
+    return {
+        key: {"digest": part["digest"]}
+        if isinstance(part, Mapping) and "digest" in part
+        else identity(part)
+        if isinstance(part, Mapping)
+        else part
+        for key, part in protocol.items()
+    }
+
+
+def _block_key(protocol: Mapping[str, Any], block: Sequence[str]) -> str:
+    return digest({"protocol": identity(protocol), "texts": [text_digest(text) for text in block]})
+
+
+def measured(name: str, texts: Sequence[str], instruments: Instruments, store: Store, reporter: Reporter) -> Columns:
+    """The columns of measurement `name` for `texts`, from the store where present, computed and stored where not."""
+    protocol = measurement_protocol(name, instruments)
+    blocks = [list(texts[start : start + BLOCK_ROWS]) for start in range(0, len(texts), BLOCK_ROWS)]
+    keys = [_block_key(protocol, block) for block in blocks]
+    tables = []
+    for key, block in zip(keys, blocks, strict=True):
+        if not store.has_measurement(key):
+            store.write_measurement(key, _measure_block(name, block, instruments, reporter), protocol)
+        tables.append(store.measurement(key))
+    return _columns(pa.concat_tables(tables))
+
+
+def blocks_missing(name: str, texts: Sequence[str], instruments: Instruments, store: Store) -> int:
+    """Rows that `measured` would have to compute."""
+    protocol = measurement_protocol(name, instruments)
+    missing = 0
+    for start in range(0, len(texts), BLOCK_ROWS):
+        block = texts[start : start + BLOCK_ROWS]
+        if not store.has_measurement(_block_key(protocol, block)):
+            missing += len(block)
+    return missing
+
+
+def _measure_block(name: str, block: list[str], instruments: Instruments, reporter: Reporter) -> pa.Table:
+    """Measures the distinct texts of a block, then spreads them over its rows."""
+    distinct = list(dict.fromkeys(block))
+    place = {text: number for number, text in enumerate(distinct)}
+    table = _MEASURES[name](distinct, instruments)
+    reporter.advance(len(block))
+    return table.take(pa.array([place[text] for text in block]))
+
+
+def _tokens(texts: list[str], instruments: Instruments) -> pa.Table:
+    ids = instruments.tokenizer.encode(texts)
+    window = instruments.measure.window
+    return pa.table(
+        {
+            "ids": pa.array([row[:window] for row in ids], type=pa.list_(pa.int64())),
+            "n_tokens": np.array([len(row) for row in ids], dtype=np.int64),
+        }
+    )
+
+
+def _judge_nll(texts: list[str], instruments: Instruments) -> pa.Table:
+    rows = instruments.judge.score(texts, window=instruments.measure.window)
+    return pa.table({name: np.asarray(values) for name, values in rows._asdict().items()})
+
+
+def _features(texts: list[str], instruments: Instruments) -> pa.Table:
+    window = instruments.measure.window
+    counts = np.array([len(row) for row in instruments.tokenizer.encode(texts)], dtype=np.int64)
+    cut = instruments.tokenizer.truncate(texts, window) if window else texts
+    vectors = instruments.featurizer.features(cut).astype(np.float32)
+    return pa.table({"vector": pa.array(list(vectors), type=pa.list_(pa.float32())), "n_tokens": counts})
+
+
+_MEASURES = {"tokens": _tokens, "judge_nll": _judge_nll, "features": _features}
+
+
+def _columns(table: pa.Table) -> Columns:
+    values: dict[str, Any] = {}
+    for name in table.column_names:
+        column = table.column(name)
+        if pa.types.is_list(column.type):
+            rows = [np.asarray(row) for row in column.to_numpy()]
+            values[name] = np.stack(rows) if pa.types.is_floating(column.type.value_type) else rows
+        else:
+            values[name] = column.to_numpy()
+    return Columns(values, table.num_rows)

@@ -1,0 +1,140 @@
+"""From a suite to the cells it needs, before anything is computed: ids, missing rows, and an estimate of the time."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from elfbench.core.errors import ConfigError
+from elfbench.registry import catalog
+from elfbench.spec.card import ModelCard
+from elfbench.spec.cell import Cell, sample_cell
+from elfbench.spec.suite import Suite, SuiteModel
+from elfbench.store.store import Store
+
+# Assumed speed of one small core, for estimates before anything was measured.
+_FLOPS_PER_SECOND = 2.0e10
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedCell:
+    """A cell that a suite asks for."""
+
+    cell: Cell
+    card: ModelCard
+    label: str
+    n_rows: int
+
+    @property
+    def name(self) -> str:
+        """How messages call it, e.g. 'mdlm-sotu @ 32 steps'."""
+        return self.cell.model + (f" @ {self.cell.steps} steps" if self.cell.steps else "")
+
+    def describe(self) -> dict[str, Any]:
+        """What the suite record keeps of it."""
+        return {
+            "cell": self.cell.id,
+            "model": self.cell.model,
+            "label": self.label,
+            "family": self.card.family,
+            "steps": self.cell.steps,
+            "options": dict(self.cell.options),
+            "n_rows": self.n_rows,
+            "n_params": self.card.n_params,
+            "training_tokens": self.card.training_tokens,
+            "tokenizer": self.card.tokenizer.name,
+        }
+
+
+def planned_cells(suite: Suite, *, rows: int | None = None) -> list[PlannedCell]:
+    """The cells of `suite` in its order; equal ones once. Raises ConfigError for what the entries can't do."""
+    cells: dict[str, PlannedCell] = {}
+    for number, model in enumerate(suite.models):
+        card = catalog.models().get(model.name).card
+        for steps in _steps(model, card, f"models[{number}]"):
+            cell = sample_cell(
+                card,
+                length=_length(suite, card),
+                steps=steps,
+                root_seed=suite.seed,
+                options=model.options,
+                numerics=model.numerics,
+            )
+            cells.setdefault(cell.id, PlannedCell(cell, card, model.label or card.title, rows or suite.rows))
+    return list(cells.values())
+
+
+def _steps(model: SuiteModel, card: ModelCard, key: str) -> tuple[int | None, ...]:
+    """The steps grid of an entry; one cell where there are no steps."""
+    if not card.has_steps:
+        return (None,)
+    if model.steps is None:
+        raise ConfigError(
+            f"{model.name} needs sampling steps", key=f"{key}.steps", found="none", remedy="add 'steps: [8, 32]'"
+        )
+    if card.max_steps is not None and max(model.steps) > card.max_steps:
+        raise ConfigError(
+            f"more steps than {model.name} takes",
+            key=f"{key}.steps",
+            found=max(model.steps),
+            allowed=f"<= {card.max_steps}",
+        )
+    return model.steps
+
+
+def _length(suite: Suite, card: ModelCard) -> int:
+    if suite.length > card.max_length:
+        raise ConfigError(
+            f"longer than {card.name} can", key="length", found=suite.length, allowed=f"<= {card.max_length}"
+        )
+    return suite.length
+
+
+def plan(suite: Suite, store: Store | None = None) -> list[dict[str, Any]]:
+    """Per cell: name, id, rows asked for and missing, estimated seconds of sampling and on what the estimate rests."""
+    rows = []
+    for planned in planned_cells(suite):
+        missing = _missing_rows(planned, store)
+        seconds, basis = estimate_seconds(planned, store)
+        rows.append(
+            {
+                "cell": planned.cell.id,
+                "model": planned.cell.model,
+                "steps": planned.cell.steps,
+                "options": dict(planned.cell.options),
+                "rows": planned.n_rows,
+                "missing": missing,
+                "seconds": round(seconds * missing, 1),
+                "basis": basis,
+            }
+        )
+    return rows
+
+
+def estimate_seconds(planned: PlannedCell, store: Store | None) -> tuple[float, str]:
+    """(seconds per row, basis): measured in this store where possible, otherwise from parameters and forward passes."""
+    if store is not None:
+        made = _measured(planned.cell.id, store)
+        if made is not None:
+            return made, "measured in this store"
+    if not planned.card.n_params:
+        return 0.001, "a control: next to nothing"
+    passes = planned.cell.steps or 1
+    flops = 2.0 * planned.card.n_params * planned.cell.length * passes
+    return flops / _FLOPS_PER_SECOND, f"{planned.card.n_params:,} parameters at 20 GFLOP/s"
+
+
+def _measured(cell_id: str, store: Store) -> float | None:
+    seconds, rows = 0.0, 0
+    for part in store.ranges(cell_id):
+        made: Mapping[str, Any] = store.made(cell_id, part)
+        if "seconds" in made:
+            seconds, rows = seconds + float(made["seconds"]), rows + part.stop - part.start
+    return seconds / rows if rows else None
+
+
+def _missing_rows(planned: PlannedCell, store: Store | None) -> int:
+    if store is None:
+        return planned.n_rows
+    return sum(part.stop - part.start for part in store.missing(planned.cell.id, planned.n_rows))

@@ -1,0 +1,125 @@
+"""`elfbench.run`: a suite, end to end. Running it again computes nothing; after an interruption it continues."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from elfbench.core.errors import ConfigError
+from elfbench.loading.tokenizer import packaged
+from elfbench.loading.windows import windows
+from elfbench.running.instruments import Instruments
+from elfbench.running.plan import PlannedCell, planned_cells
+from elfbench.running.reporter import Quiet, Reporter
+from elfbench.running.sampling import Refresh, Resources, Sampled, sample_cells
+from elfbench.running.scoring import MetricPlan, Reference, measure_for, plan_metrics, score_cell
+from elfbench.running.suites import load_suite
+from elfbench.spec.suite import Suite, SuiteReference
+from elfbench.store.store import Store
+
+
+@dataclass(frozen=True, slots=True)
+class RunSummary:
+    """What a run did."""
+
+    suite: str
+    store: str
+    cells: int
+    rows_made: int
+    rows_kept: int
+    rows_stale: int
+    scores_made: int
+    sampling_seconds: float
+    not_scored: list[dict[str, str]] = field(default_factory=list)
+
+    @property
+    def nothing_to_do(self) -> bool:
+        """Whether everything was there already."""
+        return self.rows_made == 0 and self.scores_made == 0
+
+
+def run(
+    suite: str | Suite,
+    out: Path | str,
+    *,
+    rows: int | None = None,
+    resources: Resources | None = None,
+    refresh: Refresh = "none",
+    reporter: Reporter | None = None,
+) -> RunSummary:
+    """Samples, measures and scores `suite` (a name, a path or a `Suite`) into the store at `out`.
+
+    rows: overrides the suite's number of rows. refresh: `stale` remakes rows of other code, `all` throws all rows of the suite away.
+    Raises ConfigError, StoreError or PrerequisiteError; what was finished stays.
+    """
+    spec = load_suite(suite) if isinstance(suite, str) else suite
+    reporter = reporter or Quiet()
+    planned = planned_cells(spec, rows=rows)
+    instruments = Instruments(spec.measure, spec.judge, spec.featurizer)
+    reference = suite_reference(spec.reference, spec.length) if spec.reference else None
+    metrics = plan_metrics(spec.metrics, instruments, reference, rows=rows or spec.rows, level=spec.level)
+    store = Store.create(out)
+    store.write_suite(spec.suite, suite_record(spec, planned, metrics, reference))
+    sampled = sample_cells(planned, store, resources or Resources(), reporter, refresh)
+    return _scored(spec, planned, metrics, reference, instruments, store, sampled, reporter)
+
+
+def suite_record(
+    suite: Suite, planned: list[PlannedCell], metrics: list[MetricPlan], reference: Reference | None
+) -> dict[str, Any]:
+    """The document by which a report finds the cells and scores of a suite."""
+    return {
+        "suite": suite.model_dump(mode="json"),
+        "command": f"elfbench run {suite.suite} --out STORE",
+        "cells": [item.describe() for item in planned],
+        "metrics": [plan.describe() for plan in metrics],
+        "reference": reference.describe() if reference else None,
+    }
+
+
+def suite_reference(spec: SuiteReference, length: int) -> Reference:
+    """The reference texts: windows of the corpus, decoded. Raises ConfigError when there are fewer than asked for."""
+    found = windows(spec.corpus, spec.split, spec.tokenizer, length)
+    if len(found) < spec.rows:
+        raise ConfigError(
+            "more reference rows than windows",
+            key="reference.rows",
+            found=spec.rows,
+            allowed=f"<= {len(found)} at length {length}",
+        )
+    tokenizer = packaged(spec.tokenizer)
+    texts = tuple(tokenizer.final_and_raw(row)[0] for row in found[: spec.rows])
+    return Reference(f"{spec.corpus}:{spec.split}", texts)
+
+
+def _scored(
+    suite: Suite,
+    planned: list[PlannedCell],
+    metrics: list[MetricPlan],
+    reference: Reference | None,
+    instruments: Instruments,
+    store: Store,
+    sampled: Sampled,
+    reporter: Reporter,
+) -> RunSummary:
+    cells = [(item.cell.id, store.rows(item.cell.id, item.n_rows)) for item in planned]
+    measure_for(metrics, cells, reference, instruments, store, reporter)
+    reporter.stage("scoring", len(cells))
+    made, not_scored = 0, []
+    for item, (cell_id, rows) in zip(planned, cells, strict=True):
+        new, missing = score_cell(cell_id, rows, metrics, reference, instruments, store, reporter)
+        made += new
+        not_scored += [{"cell": cell_id, "model": item.name, "metric": gap.metric, "why": gap.why} for gap in missing]
+        reporter.advance(1)
+    return RunSummary(
+        suite=suite.suite,
+        store=str(store.root),
+        cells=len(planned),
+        rows_made=sampled.rows_made,
+        rows_kept=sampled.rows_kept,
+        rows_stale=sampled.rows_stale,
+        scores_made=made,
+        sampling_seconds=round(sampled.seconds, 3),
+        not_scored=not_scored,
+    )

@@ -1,0 +1,218 @@
+"""`elfbench.score`: anybody's texts, without any model. The texts become a cell whose model is `imported:<label>`."""
+
+from __future__ import annotations
+
+import re
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from elfbench.core.canonical import digest, text_digest
+from elfbench.core.errors import ConfigError
+from elfbench.loading.corpus import documents
+from elfbench.loading.samples import load_texts
+from elfbench.running.instruments import Instruments
+from elfbench.running.reporter import Quiet, Reporter
+from elfbench.running.scoring import MetricPlan, Missing, Reference, measure_for, plan_metrics, score_cell
+from elfbench.spec.cell import Cell
+from elfbench.spec.measure import Measure
+from elfbench.spec.suite import SuiteMetric
+from elfbench.store.shards import text_table
+from elfbench.store.store import Store
+
+DEFAULT_METRICS = ("unigram_entropy", "distinct", "rep_n")
+
+
+def score(
+    texts: Sequence[str],
+    metrics: Sequence[str] = DEFAULT_METRICS,
+    *,
+    reference: str | Sequence[str] | None = None,
+    judge: str | None = None,
+    featurizer: str | None = None,
+    measure: Measure | None = None,
+    label: str = "samples",
+    out: Path | str | None = None,
+    reporter: Reporter | None = None,
+) -> Any:
+    """A pandas frame, one row per metric: metric, value, low, high, n, n_dropped, unit, direction, method, protocol, fingerprint.
+
+    reference: a corpus (`sotu` means its held-out half), a file, or texts. judge: a name, `hf:<dir>`, or a directory.
+    Without `out` nothing is kept. Raises ConfigError for an unknown metric or too few usable texts.
+    """
+    import pandas as pd
+
+    results, _ = score_texts(
+        texts,
+        metrics,
+        reference=reference,
+        judge=judge,
+        featurizer=featurizer,
+        measure=measure,
+        label=label,
+        out=out,
+        reporter=reporter,
+    )
+    return pd.DataFrame(results)
+
+
+def score_texts(
+    texts: Sequence[str],
+    metrics: Sequence[str],
+    *,
+    reference: str | Sequence[str] | None,
+    judge: str | None,
+    featurizer: str | None,
+    measure: Measure | None,
+    label: str,
+    out: Path | str | None,
+    reporter: Reporter | None,
+) -> tuple[list[dict[str, Any]], list[Missing]]:
+    """The rows of `score` as plain objects, and the metrics that could not be computed with the reason.
+
+    Raises ConfigError when none could.
+    """
+    if not texts:
+        raise ConfigError("no texts to score", key="texts", found="0")
+    if out is None:
+        with tempfile.TemporaryDirectory(prefix="elfbench-") as folder:
+            store = Store.create(Path(folder) / "store")
+            return _score_into(store, texts, metrics, reference, judge, featurizer, measure, label, reporter or Quiet())
+    # Refused before a folder is made: an unknown metric leaves nothing behind.
+    _plans(metrics, _instruments(judge, featurizer, measure), _reference(reference), len(texts))
+    return _score_into(
+        Store.create(out), texts, metrics, reference, judge, featurizer, measure, label, reporter or Quiet()
+    )
+
+
+def _score_into(
+    store: Store,
+    texts: Sequence[str],
+    metrics: Sequence[str],
+    reference: str | Sequence[str] | None,
+    judge: str | None,
+    featurizer: str | None,
+    measure: Measure | None,
+    label: str,
+    reporter: Reporter,
+) -> tuple[list[dict[str, Any]], list[Missing]]:
+    instruments = _instruments(judge, featurizer, measure)
+    held_out = _reference(reference)
+    plans = _plans(metrics, instruments, held_out, len(texts))
+    cell = import_texts(store, texts, label)
+    rows = store.rows(cell.id, len(texts))
+    store.write_suite(
+        f"imported-{_slug(label)}", _record(cell, label, len(texts), instruments.measure, plans, held_out)
+    )
+    measure_for(plans, [(cell.id, rows)], held_out, instruments, store, reporter)
+    _, missing = score_cell(cell.id, rows, plans, held_out, instruments, store, reporter)
+    results = _results(cell.id, plans, store)
+    if not results:
+        raise ConfigError("; ".join(f"{gap.metric}: {gap.why}" for gap in missing), key="--metric")
+    return results, missing
+
+
+def import_texts(store: Store, texts: Sequence[str], label: str) -> Cell:
+    """Writes `texts` as a cell of the store; the cell's revision is the digest of the texts."""
+    content = digest([text_digest(text) for text in texts])
+    cell = Cell(
+        model=f"imported:{label}",
+        revision=content,
+        implementation=1,
+        weights_digest=None,
+        tokenizer_digest="imported",
+        length=max(1, max(len(text) for text in texts)),
+        root_seed=0,
+    )
+    store.add_cell(cell)
+    for part in store.missing(cell.id, len(texts)):
+        store.write_shard(cell.id, part, text_table(part, list(texts[part.start : part.stop])), {"imported": True})
+    return cell
+
+
+def _instruments(judge: str | None, featurizer: str | None, measure: Measure | None) -> Instruments:
+    name = f"hf:{judge}" if judge and Path(judge).is_dir() else judge
+    default = Measure(tokenizer="judge" if judge else "words", window=None, short="keep")
+    return Instruments(measure or default, name, featurizer)
+
+
+def _plans(metrics: Sequence[str], instruments: Instruments, reference: Reference | None, n: int) -> list[MetricPlan]:
+    wanted = [SuiteMetric(name=name) for name in metrics]
+    return plan_metrics(wanted, instruments, reference, rows=n, level=0.95)
+
+
+def _reference(reference: str | Sequence[str] | None) -> Reference | None:
+    if reference is None:
+        return None
+    if not isinstance(reference, str):
+        return Reference("texts", tuple(reference))
+    path = Path(reference)
+    if path.is_file():
+        return Reference(path.name, tuple(load_texts(path)))
+    return Reference(reference, tuple(document.text for document in documents(reference, "test")))
+
+
+def _record(
+    cell: Cell, label: str, n: int, measure: Measure, plans: list[MetricPlan], reference: Reference | None
+) -> dict[str, Any]:
+    """A suite record of one cell, so that `report` treats foreign samples like any others."""
+    return {
+        "suite": {
+            "suite": f"imported-{_slug(label)}",
+            "version": 1,
+            "title": f"Imported samples: {label}",
+            "description": "Samples that were not made by elfbench, measured with its instruments.",
+            "measure": measure.model_dump(mode="json"),
+        },
+        "command": "elfbench score FILE --out STORE",
+        "cells": [
+            {
+                "cell": cell.id,
+                "model": cell.model,
+                "label": label,
+                "family": "imported",
+                "steps": None,
+                "options": {},
+                "n_rows": n,
+                "n_params": None,
+                "training_tokens": None,
+                "tokenizer": None,
+            }
+        ],
+        "metrics": [plan.describe() for plan in plans],
+        "reference": reference.describe() if reference else None,
+    }
+
+
+def _results(cell_id: str, plans: list[MetricPlan], store: Store) -> list[dict[str, Any]]:
+    found = {(one.fingerprint, one.n_requested): one for _, one in store.scores() if one.cell == cell_id}
+    results: list[dict[str, Any]] = []
+    for plan in plans:
+        one = found.get((plan.fingerprint, plan.n_requested))
+        if one is None:
+            continue
+        results.append(
+            {
+                "metric": one.metric,
+                "value": one.value,
+                "low": one.low,
+                "high": one.high,
+                "level": one.level,
+                "n": one.n,
+                "n_requested": one.n_requested,
+                "n_dropped": one.n_dropped,
+                "unit": one.unit,
+                "direction": plan.metric.direction,
+                "protocol": "clean",
+                "method": one.method,
+                "covers": one.covers,
+                "detail": dict(one.detail),
+                "fingerprint": one.fingerprint,
+            }
+        )
+    return results
+
+
+def _slug(label: str) -> str:
+    return re.sub(r"[^a-z0-9]+", "-", label.lower()).strip("-")[:40] or "samples"

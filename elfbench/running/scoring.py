@@ -1,0 +1,265 @@
+"""Scores: metrics applied to the measurements of cells. Numpy only once the measurements exist; every score carries its protocol."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from elfbench.core.canonical import digest, text_digest
+from elfbench.core.errors import ConfigError, ElfbenchError
+from elfbench.registry import catalog
+from elfbench.running import measuring
+from elfbench.running.instruments import Instruments
+from elfbench.running.reporter import Reporter
+from elfbench.spec.metric import EstimateContext, Metric, Rows, Score
+from elfbench.spec.suite import SuiteMetric
+from elfbench.store.shards import StoredRows
+from elfbench.store.store import Store
+
+
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """Held-out texts that distributional metrics compare with."""
+
+    name: str
+    texts: tuple[str, ...]
+
+    @property
+    def digest(self) -> str:
+        return digest([text_digest(text) for text in self.texts])
+
+    def describe(self) -> dict[str, Any]:
+        return {"name": self.name, "rows": len(self.texts), "digest": self.digest}
+
+
+@dataclass(frozen=True, slots=True)
+class MetricPlan:
+    """A metric under its full protocol, for some number of rows."""
+
+    metric: Metric
+    n_requested: int
+    protocol: Mapping[str, Any]
+
+    @property
+    def fingerprint(self) -> str:
+        """Tables refuse to mix these."""
+        return digest(measuring.identity(self.protocol))
+
+    def describe(self) -> dict[str, Any]:
+        """What the suite record keeps of it."""
+        return {
+            "metric": self.metric.name,
+            "version": self.metric.version,
+            "title": self.metric.title,
+            "unit": self.metric.unit,
+            "direction": self.metric.direction,
+            "description": self.metric.description,
+            "fingerprint": self.fingerprint,
+            "protocol": dict(self.protocol),
+            "n_requested": self.n_requested,
+            "needs_reference": self.metric.needs_reference,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Missing:
+    """A score that could not be made, and why."""
+
+    metric: str
+    why: str
+
+
+def plan_metrics(
+    wanted: Sequence[SuiteMetric], instruments: Instruments, reference: Reference | None, *, rows: int, level: float
+) -> list[MetricPlan]:
+    """The metrics with families expanded. Raises ConfigError for an unknown metric, protocol, or a missing reference."""
+    plans: dict[str, MetricPlan] = {}
+    for request in wanted:
+        if request.protocol != "clean":
+            raise ConfigError(
+                "a protocol that this version does not have",
+                key=f"{request.name}.protocol",
+                found=request.protocol,
+                allowed="clean",
+            )
+        for name in catalog.expand_metrics(request.name):
+            metric = catalog.metrics().get(name)
+            if metric.needs_reference and reference is None:
+                raise ConfigError(
+                    f"{name} compares with reference text",
+                    key="reference",
+                    found="none",
+                    remedy="add 'reference:' to the suite, or --reference CORPUS|FILE",
+                )
+            n_requested = min(request.rows or rows, rows)
+            plans[name] = MetricPlan(metric, n_requested, _protocol(metric, instruments, reference, level))
+    return list(plans.values())
+
+
+def _protocol(metric: Metric, instruments: Instruments, reference: Reference | None, level: float) -> dict[str, Any]:
+    document: dict[str, Any] = {
+        "metric": metric.name,
+        "version": metric.version,
+        "parameters": dict(metric.parameters),
+        "measurement": measuring.measurement_protocol(metric.measurement, instruments),
+        "interval": {"level": level, "seed": 0},
+    }
+    if metric.length_sensitive and metric.measurement != "cost":
+        document["short_rows"] = instruments.measure.short
+    if metric.needs_reference and reference is not None:
+        document["reference"] = reference.describe()
+    return document
+
+
+def measure_for(
+    plans: Sequence[MetricPlan],
+    cells: Sequence[tuple[str, StoredRows]],
+    reference: Reference | None,
+    instruments: Instruments,
+    store: Store,
+    reporter: Reporter,
+) -> None:
+    """Makes the measurements that `plans` need, one stage per kind so that progress has one unit."""
+    for name in dict.fromkeys(plan.metric.measurement for plan in plans if plan.metric.measurement != "cost"):
+        readers = [plan for plan in plans if plan.metric.measurement == name]
+        most = max(plan.n_requested for plan in readers)
+        sources = [_texts(rows, most, instruments) for _, rows in cells]
+        if reference is not None and any(plan.metric.needs_reference for plan in readers):
+            sources.append(list(reference.texts))
+        todo = sum(measuring.blocks_missing(name, texts, instruments, store) for texts in sources)
+        if not todo:
+            continue
+        reporter.stage(_STAGES[name], todo)
+        for texts in sources:
+            measuring.measured(name, texts, instruments, store, reporter)
+
+
+_STAGES = {"tokens": "counting tokens", "judge_nll": "judging", "features": "embedding"}
+
+
+def score_cell(
+    cell_id: str,
+    rows: StoredRows,
+    plans: Sequence[MetricPlan],
+    reference: Reference | None,
+    instruments: Instruments,
+    store: Store,
+    reporter: Reporter,
+) -> tuple[int, list[Missing]]:
+    """Scores one cell under all plans. Returns how many scores were new, and what could not be scored."""
+    new, missing = 0, []
+    for plan in plans:
+        n = min(plan.n_requested, len(rows.texts))
+        key = digest(
+            {
+                "cell": cell_id,
+                "rows": _rows_digest(rows, n, plan),
+                "protocol": plan.fingerprint,
+                "n_requested": plan.n_requested,
+            }
+        )
+        if store.score(key) is not None:
+            continue
+        try:
+            store.write_score(_score(cell_id, rows, n, plan, reference, instruments, store, reporter), key)
+            new += 1
+        except ElfbenchError as error:
+            missing.append(Missing(plan.metric.name, error.message))
+    return new, missing
+
+
+def _score(
+    cell_id: str,
+    rows: StoredRows,
+    n: int,
+    plan: MetricPlan,
+    reference: Reference | None,
+    instruments: Instruments,
+    store: Store,
+    reporter: Reporter,
+) -> Score:
+    metric, window = plan.metric, instruments.measure.window
+    if metric.measurement == "cost":
+        used = _cost_rows(rows, n, plan)
+    else:
+        columns = measuring.measured(metric.measurement, _texts(rows, n, instruments), instruments, store, reporter)
+        used = _usable(columns, plan, instruments)
+    other = None
+    if metric.needs_reference and reference is not None:
+        columns = measuring.measured(metric.measurement, list(reference.texts), instruments, store, reporter)
+        other = _usable(columns, plan, instruments)
+    for side, name in ((used, "samples"), (other, "reference")):
+        if side is not None and side.n < metric.min_rows:
+            raise ConfigError(
+                f"too few usable rows of {name}: {side.n} of {side.n_requested} ({side.n_dropped} empty or shorter than the window), at least {metric.min_rows}",
+                key=metric.name,
+            )
+    level = plan.protocol["interval"]["level"]
+    estimate = metric.estimate(used, other, EstimateContext(level=level, seed=0, window=window))
+    return Score(
+        cell=cell_id,
+        metric=metric.name,
+        version=metric.version,
+        protocol=dict(plan.protocol),
+        fingerprint=plan.fingerprint,
+        value=estimate.value,
+        low=estimate.low,
+        high=estimate.high,
+        level=level,
+        n=used.n,
+        n_requested=plan.n_requested,
+        n_dropped=used.n_dropped,
+        unit=metric.unit,
+        method=estimate.method,
+        covers=estimate.covers,
+        detail=dict(estimate.detail),
+        rows_digest=_rows_digest(rows, n, plan),
+        reference_digest=reference.digest if metric.needs_reference and reference is not None else None,
+    )
+
+
+def _texts(rows: StoredRows, n: int, instruments: Instruments) -> list[str]:
+    texts = rows.texts if instruments.measure.view == "final" else rows.raw_texts
+    return texts[:n]
+
+
+def _usable(columns: measuring.Columns, plan: MetricPlan, instruments: Instruments) -> Rows:
+    """Drops empty rows always, and rows shorter than the window where the metric and the measure say so."""
+    counts = np.asarray(columns.values["n_tokens"])
+    keep = counts > 0
+    if "n_scored" in columns.values:
+        keep &= np.asarray(columns.values["n_scored"]) > 0
+    window = instruments.measure.window
+    if plan.metric.length_sensitive and window is not None and instruments.measure.short == "drop":
+        keep &= counts >= window
+    kept = np.flatnonzero(keep)
+    values = {
+        name: [column[i] for i in kept] if isinstance(column, list) else column[kept]
+        for name, column in columns.values.items()
+    }
+    return Rows(values, n=len(kept), n_requested=plan.n_requested, n_dropped=int(len(counts) - len(kept)))
+
+
+def _cost_rows(rows: StoredRows, n: int, plan: MetricPlan) -> Rows:
+    if rows.nfe is None or rows.positions is None:
+        raise ConfigError("imported samples hold no cost of their making", key=plan.metric.name)
+    values = {
+        "nfe": rows.nfe[:n],
+        "positions": rows.positions[:n],
+        "n_new_tokens": rows.lengths[:n],
+        "shard_seconds": rows.shard_seconds,
+        "shard_tokens": rows.shard_tokens,
+    }
+    return Rows(values, n=n, n_requested=plan.n_requested, n_dropped=0)
+
+
+def _rows_digest(rows: StoredRows, n: int, plan: MetricPlan) -> str:
+    """sha256 of what the metric reads of the rows."""
+    if plan.metric.measurement == "cost":
+        numbers = [rows.nfe, rows.positions, rows.shard_seconds, rows.shard_tokens]
+        return digest([None if part is None else part.tolist() for part in numbers])
+    views = zip(rows.texts[:n], rows.raw_texts[:n], strict=True)
+    return digest([[text_digest(text), text_digest(raw)] for text, raw in views])

@@ -1,0 +1,75 @@
+"""A cell: one model under one setting. Its id is the sha256 of what can change the sampled ids, and of nothing else.
+
+Not in it: suite, reference set, metrics, number of rows, labels, device, batch size, workers, paths, dates. So suites share samples,
+and more rows extend a cell.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Literal
+
+from pydantic import Field
+
+from elfbench.core.canonical import digest
+from elfbench.spec.card import ModelCard, OptionValue
+from elfbench.spec.record import Record
+
+SHARD_ROWS = 64
+"""The unit of work: rows [64k, 64k+64) of a cell."""
+
+
+class Numerics(Record):
+    """Number formats that change ids: network dtype, dtype of the categorical draw, compilation."""
+
+    dtype: Literal["float32", "bfloat16", "float16"] = "float32"
+    sampling_dtype: Literal["float64", "float32"] = "float64"
+    compile: bool = False
+
+
+class Cell(Record):
+    """The identity document of a cell; `id` is its address in the store."""
+
+    kind: Literal["sample", "likelihood", "timing"] = "sample"
+    model: str
+    revision: str
+    implementation: int
+    weights_digest: str | None
+    tokenizer_digest: str
+    prompts_digest: str | None = None
+    length: int = Field(ge=1)
+    steps: int | None = Field(default=None, ge=1)
+    numerics: Numerics = Numerics()
+    root_seed: int
+    options: Mapping[str, OptionValue] = Field(default_factory=dict)
+    """Only those that differ from the card's defaults, coerced to their declared types."""
+
+    @property
+    def id(self) -> str:
+        """64 hex digits."""
+        return digest(self.model_dump(mode="json"))
+
+
+def sample_cell(
+    card: ModelCard,
+    *,
+    length: int,
+    steps: int | None,
+    root_seed: int,
+    options: Mapping[str, object],
+    weights_digest: str | None = None,
+    numerics: Numerics | None = None,
+) -> Cell:
+    """The cell of `card` under a setting; `weights_digest` overrides the card's. Raises ConfigError on an unknown option."""
+    return Cell(
+        model=card.name,
+        revision=card.revision,
+        implementation=card.implementation,
+        weights_digest=weights_digest or card.weights.digest,
+        tokenizer_digest=card.tokenizer.digest,
+        length=length,
+        steps=steps if card.has_steps else None,
+        numerics=numerics or Numerics(),
+        root_seed=root_seed,
+        options=card.resolve_options(options),
+    )

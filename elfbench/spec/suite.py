@@ -1,0 +1,74 @@
+"""A suite: which entries under which settings, measured how, against what. Versioned data, one YAML file each."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from pydantic import Field, field_validator
+
+from elfbench.core.canonical import digest
+from elfbench.spec.card import OptionValue
+from elfbench.spec.cell import Numerics
+from elfbench.spec.measure import Measure
+from elfbench.spec.record import Record
+
+
+class SuiteModel(Record):
+    """One entry in a suite; `steps` is a grid, options hold for all of it."""
+
+    name: str
+    label: str | None = None
+    """How tables call it; default: the card's title."""
+    steps: tuple[int, ...] | None = None
+    options: Mapping[str, OptionValue] = Field(default_factory=dict)
+    numerics: Numerics = Numerics()
+
+    @field_validator("steps")
+    @classmethod
+    def _positive(cls, steps: tuple[int, ...] | None) -> tuple[int, ...] | None:
+        if steps is not None and (not steps or min(steps) < 1):
+            raise ValueError("steps is a list of numbers of sampling steps, each >= 1")
+        return steps
+
+
+class SuiteMetric(Record):
+    """One metric, or a family (`distinct`), on the first `rows` rows (default: the suite's)."""
+
+    name: str
+    rows: int | None = Field(default=None, ge=1)
+    protocol: str = "clean"
+
+
+class SuiteReference(Record):
+    """The held-out text that distributional metrics compare with."""
+
+    corpus: str
+    split: str
+    tokenizer: str
+    """Windows of `length` tokens of this tokenizer, decoded."""
+    rows: int = Field(ge=1)
+
+
+class Suite(Record):
+    """A whole suite."""
+
+    suite: str = Field(pattern=r"^[a-z0-9][a-z0-9-]*$")
+    version: int = Field(ge=1)
+    title: str
+    description: str = ""
+    length: int = Field(ge=1)
+    """New tokens of each entry's own tokenizer."""
+    rows: int = Field(ge=1)
+    seed: int = Field(default=0, ge=0)
+    level: float = Field(default=0.95, gt=0.5, lt=1.0)
+    measure: Measure = Measure()
+    judge: str | None = None
+    featurizer: str | None = None
+    reference: SuiteReference | None = None
+    models: tuple[SuiteModel, ...] = Field(min_length=1)
+    metrics: tuple[SuiteMetric, ...] = Field(min_length=1)
+
+    @property
+    def digest(self) -> str:
+        """sha256 of the suite's content."""
+        return digest(self.model_dump(mode="json"))

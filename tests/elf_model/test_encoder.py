@@ -1,0 +1,50 @@
+"""Encoders: normalization, and who sees whom."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from elf_model.encoder import T5Encoder, TableEncoder, encoder_mask
+
+
+def test_table_encoder_looks_up_and_normalizes() -> None:
+    table = torch.arange(8.0).reshape(4, 2)
+    encoder = TableEncoder(table, mean=1.0, std=2.0)
+    assert encoder.dim == 2
+    assert torch.equal(encoder.encode(torch.tensor([[3, 0]])), torch.tensor([[[2.5, 3.0], [-0.5, 0.0]]]))
+
+
+def _tiny_t5() -> T5Encoder:
+    transformers = pytest.importorskip("transformers")
+    sizes = {"vocab_size": 20, "d_model": 8, "d_kv": 4, "d_ff": 16, "num_layers": 2, "num_heads": 2}
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        return T5Encoder(transformers.T5EncoderModel(transformers.T5Config(**sizes, dropout_rate=0.0)))
+
+
+def test_prefix_latents_do_not_depend_on_the_target() -> None:
+    encoder = _tiny_t5()
+    valid, prefix = torch.ones(1, 6, dtype=torch.bool), torch.arange(6)[None] < 3
+    valid[0, 5] = False
+    ids = torch.tensor([[4, 5, 6, 7, 8, 0]])
+    other_target, other_prefix, other_pad = ids.clone(), ids.clone(), ids.clone()
+    other_target[0, 3], other_prefix[0, 0], other_pad[0, 5] = 9, 9, 9
+    mask = encoder_mask(valid, prefix)
+    base, target, changed, pad = (encoder.encode(i, mask) for i in (ids, other_target, other_prefix, other_pad))
+    assert encoder.dim == 8
+    assert base.shape == (1, 6, 8)
+    torch.testing.assert_close(target[:, :3], base[:, :3], atol=1e-6, rtol=0)
+    torch.testing.assert_close(pad[:, :5], base[:, :5], atol=1e-6, rtol=0)
+    assert (target[:, 4] - base[:, 4]).abs().max() > 1e-3
+    assert (changed[:, 4] - base[:, 4]).abs().max() > 1e-3
+    dropped = encoder_mask(valid, prefix, label_drop=torch.tensor([True]))
+    torch.testing.assert_close(
+        encoder.encode(other_prefix, dropped)[:, 3:], encoder.encode(ids, dropped)[:, 3:], atol=1e-6, rtol=0
+    )
+
+
+def test_no_mask_is_the_full_mask() -> None:
+    encoder, ids = _tiny_t5(), torch.tensor([[4, 5, 6]])
+    full = torch.ones(1, 3, 3, dtype=torch.bool)
+    torch.testing.assert_close(encoder.encode(ids), encoder.encode(ids, full), atol=1e-6, rtol=0)

@@ -1,0 +1,128 @@
+from __future__ import annotations
+
+import hashlib
+import json
+import runpy
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from elfbench.core.canonical import file_digest
+from elfbench.core.errors import ConfigError
+from elfbench.core.seeds import row_seeds
+from elfbench.registry import catalog
+from elfbench.spec.sampling import LikelihoodModel, LikelihoodRequest, SampleRequest, TraceableModel
+
+TRAINED = ("elf-sotu", "mdlm-sotu", "ar-sotu")
+STOCHASTIC = (*TRAINED, "unigram", "trigram", "shuffled")
+GOLDEN = Path(__file__).with_name("golden_ids.json")
+
+
+def _request(name: str, n: int, steps: int = 8, length: int = 64) -> SampleRequest:
+    card = catalog.models().get(name).card
+    return SampleRequest(tuple(range(n)), row_seeds(0, 0, n), length, steps if card.has_steps else None)
+
+
+@pytest.mark.parametrize("name", TRAINED)
+def test_the_record_beside_the_weights_is_true(name: str) -> None:
+    entry = catalog.models().get(name)
+    packaged = entry.packaged  # type: ignore[attr-defined]
+    assert file_digest(packaged.path) == packaged.record["sha256"] == entry.card.weights.digest
+    assert packaged.path.stat().st_size <= 2.5e6
+    assert packaged.record["command"] == f"elfbench train {name} --out DIR"
+    net = entry.load().net  # type: ignore[attr-defined]
+    assert sum(parameter.numel() for parameter in net.parameters()) == entry.card.n_params
+
+
+@pytest.mark.parametrize("name", STOCHASTIC)
+def test_ids_are_equal_at_batch_1_8_and_64(name: str) -> None:
+    model = catalog.models().get(name).load()
+    request = _request(name, 64)
+    whole = model.sample(request)
+    for size, stop in ((1, 16), (8, 64)):
+        parts = [model.sample(request.part(start, start + size)) for start in range(0, stop, size)]
+        assert np.array_equal(np.concatenate([part.tokens for part in parts]), whole.tokens[:stop])
+        assert np.array_equal(np.concatenate([part.nfe for part in parts]), whole.nfe[:stop])
+
+
+@pytest.mark.parametrize("name", TRAINED)
+def test_samples_keep_the_contract(name: str) -> None:
+    model = catalog.models().get(name).load()
+    before = torch.random.get_rng_state()
+    batch = model.sample(_request(name, 4))
+    assert torch.equal(before, torch.random.get_rng_state()), "the global random state is untouched"
+    assert batch.tokens.dtype == np.int64
+    assert batch.tokens.shape == (4, 64)
+    assert 0 <= batch.tokens.min() <= batch.tokens.max() < 2048, "no mask id"
+    assert batch.raw_texts[0] == model.tokenizer.decode(batch.tokens[0], specials=True)  # type: ignore[attr-defined]
+    other = SampleRequest((0,), (12345,), 64, 8 if model.card.has_steps else None)
+    assert not np.array_equal(model.sample(other).tokens[0], batch.tokens[0])
+
+
+def test_forward_passes_are_counted() -> None:
+    for name, owner in (("elf-sotu", "blocks"), ("mdlm-sotu", "blocks"), ("ar-sotu", "blocks")):
+        model = catalog.models().get(name).load()
+        calls: list[int] = []
+        getattr(model.net, owner)[0].register_forward_hook(
+            lambda module, args, out, calls=calls: calls.append(args[0].shape[0])
+        )  # type: ignore[attr-defined]
+        batch = model.sample(_request(name, 1, steps=5))
+        assert batch.nfe.tolist() == [len(calls)], name
+    assert batch.positions.tolist() == [64]
+
+
+@pytest.mark.parametrize("name", ["elf-sotu", "mdlm-sotu"])
+def test_a_trace_ends_in_the_sample(name: str) -> None:
+    model = catalog.models().get(name).load()
+    assert isinstance(model, TraceableModel)
+    request = _request(name, 2, steps=12)
+    path = model.trace(request, 5)
+    assert np.array_equal(path.tokens[-1], model.sample(request).tokens)
+    assert path.progress[-1] == 1.0
+    assert np.all(np.diff(path.progress) > 0)
+    assert len(path.texts) == len(path.progress) == 5
+    if name == "mdlm-sotu":
+        undecided = (path.tokens < 0).sum(axis=(1, 2))
+        assert undecided[0] > undecided[-1] == 0
+        assert "\N{MEDIUM SHADE}" in path.texts[0][0]
+
+
+def test_ar_scores_text_exactly() -> None:
+    model = catalog.models().get("ar-sotu").load()
+    assert isinstance(model, LikelihoodModel)
+    assert model.bound == "exact"
+    found = model.nll(LikelihoodRequest(("The Congress of the United States", "zqx vrrk"), (1, 2)))
+    per_byte = found.nll_nats / found.n_bytes_scored
+    assert per_byte[0] < 0.7 * per_byte[1], "garbled weights would not prefer English"
+    with pytest.raises(ConfigError, match=r"1 \.\. 64"):
+        model.nll(LikelihoodRequest(("",), (1,)))
+
+
+def test_weights_of_another_model_are_refused_by_name(tmp_path: Path) -> None:
+    ar, mdlm, elf = (catalog.models().get(name) for name in ("ar-sotu", "mdlm-sotu", "elf-sotu"))
+    with pytest.raises(ConfigError, match="elf format"):
+        elf.load(weights=ar.packaged.path)  # type: ignore[attr-defined]
+    with pytest.raises(ConfigError, match="dlm format"):
+        mdlm.load(weights=elf.packaged.path)  # type: ignore[attr-defined]
+    with pytest.raises(ConfigError, match="no such weights file"):
+        mdlm.load(weights=tmp_path / "none.safetensors")
+    with pytest.raises(ConfigError, match="no weights"):
+        catalog.models().get("real-text").load(weights=tmp_path)
+
+
+@pytest.mark.parametrize("name", [name for name in catalog.models().names() if not name.endswith(":")])
+def test_golden_ids_of_the_toy(name: str) -> None:
+    """A toy request -> sha256 of its ids (`nox -s golden` alone rewrites them)."""
+    written = runpy.run_path(str(Path(__file__).with_name("write_golden_ids.py")))
+    golden = json.loads(GOLDEN.read_text())
+    assert written["toy_ids"](name) == golden[name], "ids changed: raise implementation or mend the sampler"
+
+
+def test_toys_of_other_seeds_differ() -> None:
+    digests = set()
+    for seed in (0, 1):
+        toy = catalog.models().get("elf-sotu").toy(seed)
+        digests.add(hashlib.sha256(toy.sample(SampleRequest((0, 1), (3, 4), 24, 4)).tokens.tobytes()).hexdigest())
+    assert len(digests) == 2

@@ -1,0 +1,100 @@
+from __future__ import annotations
+
+import json
+import re
+from itertools import combinations
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from elfbench.core.errors import ConfigError
+from elfbench.loading.corpus import check_pinned, documents, sotu_split
+from elfbench.loading.tokenizer import packaged
+from elfbench.loading.windows import windows
+
+SPLITS = ("train", "validation", "test")
+
+
+def test_every_year_has_one_split_and_decades_are_even() -> None:
+    for decade in range(1790, 2020, 10):
+        splits = [sotu_split(year) for year in range(decade, decade + 10)]
+        assert sorted(splits).count("test") == splits.count("validation") == 1
+
+
+def test_splits_are_disjoint_pinned_and_of_the_declared_size() -> None:
+    names = [{document.name for document in documents("sotu", split)} for split in SPLITS]
+    assert sum(map(len, names)) == 249
+    assert not any(a & b for a, b in combinations(names, 2))
+    for split in SPLITS:
+        check_pinned("sotu", split)
+    sizes = [sum(len(document.text) for document in documents("sotu", split)) for split in SPLITS]
+    assert sizes[1] / sum(sizes) == pytest.approx(0.095, abs=0.02)
+    assert sizes[2] / sum(sizes) == pytest.approx(0.095, abs=0.02)
+
+
+def test_no_pair_of_addresses_that_share_text_is_divided() -> None:
+    """Over 5 % shared word 8-grams means nearly the same text: both sides of a split must not see it."""
+    grams: dict[str, tuple[str, set[int]]] = {}
+    for split in SPLITS:
+        for document in documents("sotu", split):
+            words = re.findall(r"\w+", document.text.lower())
+            grams[document.name] = (split, {hash(tuple(words[i : i + 8])) for i in range(len(words) - 7)})
+    owners: dict[int, list[str]] = {}
+    for name, (_, found) in grams.items():
+        for gram in found:
+            owners.setdefault(gram, []).append(name)
+    shared: dict[tuple[str, str], int] = {}
+    for names in owners.values():
+        for pair in combinations(names, 2):
+            shared[pair] = shared.get(pair, 0) + 1
+    close = {
+        pair for pair, count in shared.items() if count > 0.05 * min(len(grams[pair[0]][1]), len(grams[pair[1]][1]))
+    }
+    assert close, "the corpus is known to hold such pairs"
+    assert all(grams[a][0] == grams[b][0] for a, b in close)
+
+
+def test_halves_of_the_test_split_are_the_windows_by_parity() -> None:
+    everything = windows("sotu", "test", "sotu-bpe2k", 64)
+    assert np.array_equal(windows("sotu", "reference", "sotu-bpe2k", 64), everything[0::2])
+    assert np.array_equal(windows("sotu", "heldout", "sotu-bpe2k", 64), everything[1::2])
+
+
+def test_windows_never_cross_addresses() -> None:
+    tokenizer = packaged("sotu-bpe2k")
+    first = documents("sotu", "test")[0]
+    count = (len(tokenizer.encode(first.text)) + 1) // 64
+    found = windows("sotu", "test", "sotu-bpe2k", 64)
+    assert first.text.startswith(tokenizer.decode(found[:count].reshape(-1)))
+    assert documents("sotu", "test")[1].text.startswith(tokenizer.decode(found[count]))
+
+
+def test_local_files_work_alike(tmp_path: Path) -> None:
+    texts = [f"document number {i} with some text in it" for i in range(60)]
+    (tmp_path / "c.jsonl").write_text("".join(json.dumps({"text": text}) + "\n" for text in texts))
+    (tmp_path / "c.txt").write_text("\n\n".join(texts))
+    pq.write_table(pa.table({"text": texts}), tmp_path / "c.parquet")
+    found = [
+        [document.text for document in documents(str(tmp_path / f"c.{suffix}"), "train")]
+        for suffix in ("jsonl", "txt", "parquet")
+    ]
+    assert found[0] == found[1] == found[2]
+    assert {len(documents(str(tmp_path / "c.jsonl"), split)) > 0 for split in SPLITS} == {True}
+    assert sum(len(documents(str(tmp_path / "c.jsonl"), split)) for split in SPLITS) == 60
+
+
+def test_a_corpus_with_no_windows_is_an_error(tmp_path: Path) -> None:
+    (tmp_path / "short.txt").write_text("too short")
+    with pytest.raises(ConfigError, match="no windows"):
+        windows(str(tmp_path / "short.txt"), "all", "sotu-bpe2k", 64)
+
+
+@pytest.mark.parametrize(
+    ("corpus", "split", "hint"), [("sotuu", "train", "sotu"), ("sotu", "tets", "did you mean 'test'")]
+)
+def test_unknown_names_are_told(corpus: str, split: str, hint: str) -> None:
+    with pytest.raises(ConfigError, match=hint):
+        documents(corpus, split)
