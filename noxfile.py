@@ -100,9 +100,18 @@ def golden(session: nox.Session) -> None:
 
 @nox.session
 def reports(session: nox.Session) -> None:
-    """Remakes the committed reports from the committed checkpoints."""
+    """Remakes the committed reports from the committed checkpoints, and the README's table from them."""
     _install(session, "-e", ".[run,report]")
     _install_assets(session)
-    work = Path(session.create_tmp()) / "store"
-    session.run("elfbench", "run", "demo", "--out", str(work), env=SMALL_MACHINE)
-    session.run("elfbench", "report", str(work), "--out", "reports/demo", env=SMALL_MACHINE)
+    store = Path(session.create_tmp()) / "store"
+    session.run("elfbench", "run", "demo", "--out", str(store), env=SMALL_MACHINE)
+    session.run("elfbench", "report", str(store), "--out", "reports/demo", env=SMALL_MACHINE)
+    readme, begin, end = (
+        Path("README.md"),
+        "<!-- begin reports/demo/table.md -->\n",
+        "<!-- end reports/demo/table.md -->",
+    )
+    before, _, rest = readme.read_text(encoding="utf-8").partition(begin)
+    after = rest.partition(end)[2]
+    table = Path("reports/demo/table.md").read_text(encoding="utf-8")
+    readme.write_text(before + begin + table + end + after, encoding="utf-8")

@@ -27,7 +27,8 @@ def command(
     if json:
         print_json(rows)
         return
-    columns = list(rows[0]) if rows else ["name"]
+    # Units and what a metric reads are in `show`; a terminal has room for a name and its meaning.
+    columns = [name for name in rows[0] if name not in ("unit", "reads")] if rows else ["name"]
     print_table(columns, [[row[name] for name in columns] for row in rows])
 
 

@@ -60,6 +60,8 @@ class VerbGroup(TyperGroup):
         return name, loaded, rest
 
 
+_INTERRUPTED = 130
+
 app = typer.Typer(
     cls=VerbGroup,
     add_completion=False,
@@ -100,9 +102,10 @@ def main(arguments: list[str] | None = None) -> None:
     """The entry point; never shows a traceback."""
     try:
         app(args=arguments, standalone_mode=True)
-    except KeyboardInterrupt:
-        typer.echo("\ninterrupted: what was finished is kept; the same command continues", err=True)
-        sys.exit(130)
+    except SystemExit as stop:
+        if stop.code == _INTERRUPTED:  # typer has caught the Ctrl-C
+            typer.echo("\ninterrupted: what was finished is kept; the same command continues", err=True)
+        raise
     except BrokenPipeError:
         os._exit(0)
     except Exception as error:

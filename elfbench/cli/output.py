@@ -31,7 +31,13 @@ def print_table(
     """A table on stdout; text of models and users is never read as markup."""
     table = Table(title=title, title_justify="left", box=None, pad_edge=False, header_style="bold")
     for name in columns:
-        table.add_column(name, justify="right" if name in right else "left", overflow="fold")
+        # Names are never broken: people copy them.
+        table.add_column(
+            name,
+            justify="right" if name in right else "left",
+            overflow="fold",
+            no_wrap=name in ("name", "model", "metric"),
+        )
     for row in rows:
         table.add_row(*(Text("-" if cell is None else str(cell)) for cell in row))
     stdout.print(table)

@@ -57,6 +57,7 @@ GEN_PPL = Metric(
     estimate=gen_ppl,
     parameters={"pooling": "tokens"},
     min_rows=2,
+    length_sensitive=False,  # protocol `clean` drops nothing but empty texts
     description=(
         "Generative perplexity under the judge: exp of the pooled negative log-likelihood per token. Low values also "
         "come from repetition and low temperature: read it beside the entropy."
@@ -72,6 +73,7 @@ BITS_PER_BYTE = Metric(
     estimate=bits_per_byte,
     parameters={"pooling": "bytes"},
     min_rows=2,
+    length_sensitive=False,  # protocol `clean` drops nothing but empty texts
     description=(
         "The judge's negative log-likelihood per UTF-8 byte of the samples, in bits: comparable between "
         "judges' tokenizers."

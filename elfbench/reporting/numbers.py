@@ -9,17 +9,19 @@ from typing import Any
 from elfbench.reporting.section import MODEL_FAMILIES, ScoredCell
 from elfbench.spec.metric import Score
 
+_DIGITS = 4
 MISSING = "\N{EN DASH}"
 ARROWS = {"lower": "\N{DOWNWARDS ARROW}", "higher": "\N{UPWARDS ARROW}", "match": "match"}
 
 
 def decimals(low: float, high: float) -> int:
-    """Decimals at which half the interval's width has two significant digits; 4 significant digits of a point when it has none."""
+    """Decimals at which half the interval's width has two significant digits, but no more than four digits of the number itself."""
+    size = max(abs(low), abs(high)) or 1.0
+    most = max(0, _DIGITS - 1 - math.floor(math.log10(size)))
     half = (high - low) / 2.0
     if half <= 0.0:
-        size = abs(high) or 1.0
-        return 0 if float(high).is_integer() else min(8, max(0, 3 - math.floor(math.log10(size))))
-    return min(8, max(0, 1 - math.floor(math.log10(half))))
+        return 0 if float(high).is_integer() else most
+    return min(most, max(0, 1 - math.floor(math.log10(half))))
 
 
 def formatted(score: Score) -> tuple[str, str]:

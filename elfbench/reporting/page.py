@@ -23,6 +23,7 @@ def render_page(store: Store, sections: list[Section], figures: Mapping[str, lis
     environment = Environment(
         loader=PackageLoader("elfbench.reporting"),
         autoescape=True,
+        finalize=_harmless,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
@@ -31,6 +32,11 @@ def render_page(store: Store, sections: list[Section], figures: Mapping[str, lis
         title=" and ".join(str(section.suite["title"]) for section in sections),
         sections=[_section_view(store, section, figures[section.digest]) for section in sections],
     )
+
+
+def _harmless(value: object) -> object:
+    """Every expression of the template passes here: control characters and direction marks become spaces."""
+    return one_line(value) if type(value) is str else value
 
 
 def _section_view(store: Store, section: Section, figures: list[Figure]) -> dict[str, Any]:
@@ -87,7 +93,7 @@ def _row_view(section: Section, cell: ScoredCell, best: Mapping[str, set[str]]) 
             }
         )
     return {
-        "name": one_line(cell.name),
+        "name": cell.name,
         "steps": cell.steps,
         "values": values,
         "hint": f"{cell.model}, cell {cell.id[:12]}",
@@ -101,12 +107,7 @@ def _samples_view(store: Store, cell: ScoredCell) -> dict[str, Any]:
         for text in texts
     ]
     steps = f", {cell.steps} steps" if cell.steps else ""
-    return {"name": one_line(cell.name) + steps, "texts": [_visible(text) for text in cut]}
-
-
-def _visible(text: str) -> str:
-    """Line breaks as a sign, control characters and direction marks as spaces."""
-    return one_line(text.replace("\n", " \N{RETURN SYMBOL} "))
+    return {"name": cell.name + steps, "texts": [text.replace("\n", " \N{RETURN SYMBOL} ") for text in cut]}
 
 
 def _protocol_view(metric: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -127,3 +128,21 @@ def test_a_bug_is_told_with_a_file(tmp_path: Path) -> None:
     traceback = Path(done.stderr.strip().rsplit(" ", 1)[1])
     assert "a bug" in traceback.read_text()
     traceback.unlink()
+
+
+def test_ctrl_c_leaves_a_store_that_goes_on(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "elfbench.cli.main", "run", "controls", "--rows", "128", "--out", "S"]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, cwd=tmp_path) as running:
+        assert running.stderr is not None
+        for line in running.stderr:
+            if "rows 0-63" in line:
+                running.send_signal(signal.SIGINT)
+                break
+        rest = running.stderr.read()
+        assert running.wait() == 130
+    assert "the same command continues" in rest
+    assert "Traceback" not in rest
+    kept = len(list((tmp_path / "S").glob("cells/*/*/rows-*.parquet")))
+    assert kept >= 1
+    again = _elfbench("run", "controls", "--rows", "128", "--out", "S", "--json", cwd=tmp_path)
+    assert json.loads(again.stdout)["rows_made"] == 640 - 64 * kept

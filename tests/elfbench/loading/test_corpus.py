@@ -86,6 +86,18 @@ def test_local_files_work_alike(tmp_path: Path) -> None:
     assert sum(len(documents(str(tmp_path / "c.jsonl"), split)) for split in SPLITS) == 60
 
 
+def test_a_datasets_folder_keeps_its_splits(tmp_path: Path) -> None:
+    datasets = pytest.importorskip("datasets")
+    parts = {
+        split: datasets.Dataset.from_dict({"text": [f"{split} {i}" for i in range(3)]}) for split in ("train", "test")
+    }
+    datasets.DatasetDict(parts).save_to_disk(str(tmp_path / "d"))
+    found = documents(f"datasets:{tmp_path / 'd'}", "test")
+    assert [document.text for document in found] == ["test 0", "test 1", "test 2"]
+    with pytest.raises(ConfigError, match="without documents"):
+        documents(f"datasets:{tmp_path / 'd'}", "validation")
+
+
 def test_a_corpus_with_no_windows_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "short.txt").write_text("too short")
     with pytest.raises(ConfigError, match="no windows"):
