@@ -95,7 +95,7 @@ def package(session: nox.Session) -> None:
 def golden(session: nox.Session) -> None:
     """Rewrites the golden ids of the entries' toys and prints what changed."""
     _install(session, "-e", ".[run]")
-    session.run("python", "tests/elfbench/adapters/write_golden_ids.py", env=SMALL_MACHINE)
+    session.run("python", "-m", "elfbench.conformance.golden", env=SMALL_MACHINE)
 
 
 @nox.session

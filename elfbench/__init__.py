@@ -4,6 +4,7 @@ The public interface, resolved when it is first used (importing elfbench imports
 
 - `score(texts, metrics=, reference=, judge=)`: anybody's texts -> a pandas frame
 - `load(name)`, `sample(name, n=, steps=, seed=)`, `trace(name, frames=)`: one entry
+- `conform(name)`: does an entry keep its contract
 - `run(suite, out=)`: a whole suite into a store; `open(store)`: what a store holds; `write_report(store, out)`
 """
 
@@ -13,6 +14,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from elfbench.conformance.conform import conform as conform
     from elfbench.core.provenance import version as version
     from elfbench.reporting.report import write_report as write_report
     from elfbench.running.run import run as run
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
     from elfbench.running.train import train as train
 
 _PUBLIC = {
+    "conform": "elfbench.conformance.conform:conform",
     "load": "elfbench.running.sample:load",
     "open": "elfbench.store.store:Store.open",
     "run": "elfbench.running.run:run",

@@ -18,6 +18,8 @@ from elfbench.spec.card import ModelCard
 from elfbench.spec.sampling import LikelihoodBatch, LikelihoodRequest, SampleBatch, SampleRequest
 
 if TYPE_CHECKING:
+    from torch.nn import Module
+
     from dlm_baselines.dit import Dit
 
 
@@ -29,6 +31,10 @@ class ArModel:
     net: Dit
     tokenizer: Tokenizer
     device: str
+
+    @property
+    def counted(self) -> Module:
+        return self.net.vocab_embed
 
     @property
     def bound(self) -> Literal["exact"]:

@@ -41,6 +41,10 @@ class RealTextModel:
     text: RealText
     pick: Pick
 
+    @property
+    def tokenizer(self) -> Tokenizer:
+        return self.text.tokenizer
+
     def sample(self, request: SampleRequest) -> SampleBatch:
         start = time.perf_counter()
         options = self.card.all_options(request.options)
@@ -98,7 +102,13 @@ def _tiled(text: RealText, row: int, seed: int, length: int, options: dict[str, 
 
 
 def _card(
-    name: str, title: str, summary: str, family: Family, options: dict[str, OptionSpec] | None = None
+    name: str,
+    title: str,
+    summary: str,
+    family: Family,
+    options: dict[str, OptionSpec] | None = None,
+    *,
+    stochastic: bool,
 ) -> ModelCard:
     return ModelCard(
         name=name,
@@ -112,6 +122,7 @@ def _card(
         max_length=1024,
         options=options or {},
         has_steps=False,
+        stochastic=stochastic,
         licence="MIT (text), Apache-2.0 (code)",
         citation=sotu.CORPUS_CITATION,
         weights=WeightsSpec(kind="fitted", source="sotu test, odd windows", digest=sotu.split_digest_pin("test")),
@@ -120,7 +131,11 @@ def _card(
 
 REAL_TEXT = RealTextEntry(
     _card(
-        "real-text", "real text", "Held-out real text: window number = row. The ceiling of every table.", "reference"
+        "real-text",
+        "real text",
+        "Held-out real text: window number = row. The ceiling of every table.",
+        "reference",
+        stochastic=False,
     ),
     _window,
 )
@@ -130,6 +145,7 @@ SHUFFLED = RealTextEntry(
         "words shuffled",
         "The words of each held-out window in random order: right words, no order.",
         "control",
+        stochastic=True,
     ),
     _shuffled,
 )
@@ -140,6 +156,7 @@ TILED = RealTextEntry(
         "One real window in every row: perfect quality, no diversity.",
         "control",
         {"window": OptionSpec(type="int", default=0, minimum=0, meaning="which held-out window is repeated")},
+        stochastic=False,
     ),
     _tiled,
 )

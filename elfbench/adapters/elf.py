@@ -19,6 +19,7 @@ from elfbench.spec.sampling import SampleBatch, SampleRequest, Trace
 
 if TYPE_CHECKING:
     from torch import Tensor
+    from torch.nn import Module
 
     from elf_model.network import ElfNetwork
 
@@ -31,6 +32,10 @@ class ElfModel:
     net: ElfNetwork
     tokenizer: Tokenizer
     device: str
+
+    @property
+    def counted(self) -> Module:
+        return self.net
 
     def sample(self, request: SampleRequest) -> SampleBatch:
         start = time.perf_counter()

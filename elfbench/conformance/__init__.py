@@ -1,0 +1,1 @@
+"""L4: the battery that every entry must pass, shipped so that authors of entries elsewhere can run it."""
