@@ -7,6 +7,7 @@ from pathlib import Path
 
 from elfbench.conformance.checks import CHECKS, Subject
 from elfbench.conformance.verdict import Failure, Skip, Verdict
+from elfbench.core.errors import PrerequisiteError
 from elfbench.registry import catalog
 from elfbench.spec.sampling import ModelEntry, as_entry
 
@@ -24,8 +25,19 @@ def conform(name: str) -> list[Verdict]:
 def conform_entry(
     entry: ModelEntry, name: str, *, golden: str | None = None, module: str | None = None
 ) -> list[Verdict]:
-    """The battery on an entry at hand."""
+    """The battery on an entry at hand. Raises PrerequisiteError when its toy needs a package that is not installed."""
     subject = Subject(name, as_entry(entry), golden, module)
+    try:
+        _ = subject.model
+    except ModuleNotFoundError as error:
+        raise PrerequisiteError(
+            f"{name} needs a package that is not installed",
+            key=name,
+            found=f"no module named {error.name!r}",
+            remedy="pip install 'elfbench[run]'",
+        ) from error
+    except Exception:
+        pass  # Every check reports it, as the battery is about to show.
     verdicts = []
     for check in CHECKS:
         title = check.__name__.replace("_", " ")
