@@ -96,3 +96,11 @@ def test_no_dumping_grounds() -> None:
         for file in (ROOT / package).rglob("*.py"):
             assert file.stem not in banned
             assert not file.stem.endswith("_utils")
+
+
+def test_the_readme_shows_the_committed_table() -> None:
+    shown = (
+        (ROOT / "README.md").read_text().partition("<!-- begin reports/demo/table.md -->\n")[2].partition("<!-- end")[0]
+    )
+    assert shown == (ROOT / "reports" / "demo" / "table.md").read_text()
+    assert (ROOT / "reports" / "demo" / "figures" / "entropy_vs_ppl.png").is_file()
