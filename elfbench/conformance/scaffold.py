@@ -5,10 +5,11 @@ from __future__ import annotations
 import keyword
 import re
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 from elfbench.core.errors import ConfigError, StoreError, unknown
 from elfbench.registry import catalog
+from elfbench.registry.registry import Registry
 
 Kind = Literal["model", "metric", "suite"]
 _ATTRIBUTES = {"model": "ENTRY", "metric": "METRIC", "suite": "SUITE"}
@@ -30,7 +31,7 @@ def new(kind: str, name: str, folder: Path | str = ".") -> list[Path]:
             found=name,
             allowed="lower-case letters, digits and hyphens, e.g. my-model",
         )
-    registry = {"model": catalog.models(), "metric": catalog.metrics(), "suite": catalog.suites()}[kind]
+    registry: Registry[Any] = {"model": catalog.models(), "metric": catalog.metrics(), "suite": catalog.suites()}[kind]
     if name in registry:
         raise ConfigError(
             f"there is a {kind} of this name",
