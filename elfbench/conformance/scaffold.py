@@ -31,7 +31,12 @@ def new(kind: str, name: str, folder: Path | str = ".") -> list[Path]:
             found=name,
             allowed="lower-case letters, digits and hyphens, e.g. my-model",
         )
-    registry: Registry[Any] = {"model": catalog.models(), "metric": catalog.metrics(), "suite": catalog.suites()}[kind]
+    registries: dict[str, Registry[Any]] = {
+        "model": catalog.models(),
+        "metric": catalog.metrics(),
+        "suite": catalog.suites(),
+    }
+    registry = registries[kind]
     if name in registry:
         raise ConfigError(
             f"there is a {kind} of this name",
