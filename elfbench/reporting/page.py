@@ -30,7 +30,7 @@ def render_page(store: Store, sections: list[Section], figures: Mapping[str, lis
     )
     return environment.get_template("page.html.j2").render(
         title=" and ".join(str(section.suite["title"]) for section in sections),
-        sections=[_section_view(store, section, figures[section.digest]) for section in sections],
+        sections=[_section_view(store, section, figures[section.id]) for section in sections],
     )
 
 

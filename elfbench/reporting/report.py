@@ -34,7 +34,7 @@ def write_report(store: Path | str, out: Path | str, *, suite: str | None = None
     if target.is_file():
         raise ConfigError("the report needs a folder", key="--out", found=str(target), allowed="a folder")
     sections = load_sections(source, suite)
-    figures = {section.digest: draw_figures(section) for section in sections}
+    figures = {section.id: draw_figures(section) for section in sections}
     page = render_page(source, sections, figures)
     contents: dict[Path, bytes] = {target / "results.csv": results_csv(sections).encode("utf-8", "replace")}
     tables, drawn = [], []
@@ -44,7 +44,7 @@ def write_report(store: Path | str, out: Path | str, *, suite: str | None = None
         for suffix, text in (("md", markdown_table(section)), ("tex", latex_table(section))):
             tables.append(target / f"{prefix}table.{suffix}")
             contents[tables[-1]] = text.encode("utf-8", "replace")
-        for figure in figures[section.digest]:
+        for figure in figures[section.id]:
             base = target / "figures" / f"{prefix}{figure.name}"
             for suffix, content in (
                 (".png", figure.png),

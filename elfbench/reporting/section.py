@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -58,7 +58,8 @@ class Section:
     cells: tuple[ScoredCell, ...]
     metrics: tuple[Mapping[str, Any], ...]
     reference: Mapping[str, Any] | None
-    digest: str
+    id: str
+    """NAME-DIGEST of the suite document: what --suite takes."""
 
     @property
     def name(self) -> str:
@@ -87,46 +88,66 @@ class Section:
 def load_sections(store: Store, suite: str | None) -> list[Section]:
     """The suites of a store, or the one that `suite` (a name or NAME-DIGEST prefix) picks.
 
-    Raises ConfigError when the store holds several versions of one suite and none was picked, or none fits.
+    Records of one suite document are one section: runs with more rows, or more metrics and files that were scored later. Raises ConfigError
+    when the store holds several documents under one name and none was picked, or none fits.
     """
-    records = store.suites()
+    records: dict[str, list[Mapping[str, Any]]] = {}
+    for record in store.suites():
+        records.setdefault(f"{record['suite']['suite']}-{digest(record['suite'])[:12]}", []).append(record)
     if not records:
         raise StoreError(
             "a store without any suite",
             key=str(store.root),
             remedy="elfbench run SUITE --out STORE, or elfbench score FILE --out STORE",
         )
-    named = {f"{record['suite']['suite']}-{digest(record)[:12]}": record for record in records}
-    if suite is not None:
-        picked = {name: record for name, record in named.items() if name.startswith(suite)}
-        if not picked:
-            raise ConfigError("no such suite in this store", key="--suite", found=suite, allowed=sorted(named))
-        named = picked
-    names = [record["suite"]["suite"] for record in named.values()]
+    picked = {name: parts for name, parts in records.items() if suite is None or name.startswith(suite)}
+    if not picked:
+        raise ConfigError("no such suite in this store", key="--suite", found=suite, allowed=sorted(records))
+    names = [parts[0]["suite"]["suite"] for parts in picked.values()]
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
-        versions = [name for name, record in named.items() if record["suite"]["suite"] in twice]
+        versions = [name for name, parts in picked.items() if parts[0]["suite"]["suite"] in twice]
         raise ConfigError(
             f"the store holds several versions of suite {twice[0]!r}",
             key="--suite",
             allowed=versions,
             remedy=f"--suite {versions[0]}",
         )
-    scores: dict[tuple[str, str, int], tuple[str, Score]] = {}
+    scores: dict[tuple[str, str], dict[int, tuple[str, Score]]] = {}
     for key, score in store.scores():
-        scores[score.cell, score.fingerprint, score.n_requested] = (key, score)
-    return [_section(record, scores) for record in named.values()]
+        scores.setdefault((score.cell, score.fingerprint), {})[score.n_requested] = (key, score)
+    return [_section(name, parts, scores) for name, parts in picked.items()]
 
 
-def _section(record: Mapping[str, Any], scores: Mapping[tuple[str, str, int], tuple[str, Score]]) -> Section:
-    metrics = tuple(record["metrics"])
-    cells = []
-    for cell in record["cells"]:
-        found = {
-            metric["metric"]: scores[place]
-            for metric in metrics
-            if (place := (cell["cell"], metric["fingerprint"], metric["n_requested"])) in scores
+def _section(
+    name: str, records: Sequence[Mapping[str, Any]], scores: Mapping[tuple[str, str], Mapping[int, tuple[str, Score]]]
+) -> Section:
+    """One section of all records of a suite document; of two scores that differ in rows only, the one with more rows."""
+    metrics: dict[tuple[str, str], Mapping[str, Any]] = {}
+    cells: dict[str, Mapping[str, Any]] = {}
+    asked: dict[tuple[str, str], set[int]] = {}
+    for record in records:
+        for metric in record["metrics"]:
+            place = (metric["metric"], metric["fingerprint"])
+            if place not in metrics or metric["n_requested"] > metrics[place]["n_requested"]:
+                metrics[place] = metric
+            for cell in record["cells"]:
+                asked.setdefault((cell["cell"], metric["fingerprint"]), set()).add(metric["n_requested"])
+        for cell in record["cells"]:
+            if cell["cell"] not in cells or cell["n_rows"] > cells[cell["cell"]]["n_rows"]:
+                cells[cell["cell"]] = cell
+    scored = []
+    for cell in cells.values():
+        found: dict[str, tuple[str, Score]] = {}
+        for metric in metrics.values():
+            place = (cell["cell"], metric["fingerprint"])
+            there = {n: one for n, one in scores.get(place, {}).items() if n in asked.get(place, ())}
+            if there:
+                found[metric["metric"]] = there[max(there)]
+        fields = {
+            field: cell[field] for field in ("model", "label", "family", "steps", "options", "n_rows", "n_params")
         }
-        fields = {name: cell[name] for name in ("model", "label", "family", "steps", "options", "n_rows", "n_params")}
-        cells.append(ScoredCell(id=cell["cell"], scores=found, **fields))
-    return Section(record["suite"], record["command"], tuple(cells), metrics, record.get("reference"), digest(record))
+        scored.append(ScoredCell(id=cell["cell"], scores=found, **fields))
+    first = records[0]
+    reference = next((record["reference"] for record in records if record.get("reference")), None)
+    return Section(first["suite"], first["command"], tuple(scored), tuple(metrics.values()), reference, name)

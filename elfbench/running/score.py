@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -102,9 +101,8 @@ def _score_into(
     plans = _plans(metrics, instruments, held_out, len(texts))
     cell = import_texts(store, texts, label)
     rows = store.rows(cell.id, len(texts))
-    store.write_suite(
-        f"imported-{_slug(label)}", _record(cell, label, len(texts), instruments.measure, plans, held_out)
-    )
+    record = _record(cell, label, len(texts), instruments.measure, plans, held_out)
+    store.write_suite(record["suite"]["suite"], record)
     measure_for(plans, [(cell.id, rows)], held_out, instruments, store, reporter)
     _, missing = score_cell(cell.id, rows, plans, held_out, instruments, store, reporter)
     results = _results(cell.id, plans, store)
@@ -156,14 +154,15 @@ def _reference(reference: str | Sequence[str] | None) -> Reference | None:
 def _record(
     cell: Cell, label: str, n: int, measure: Measure, plans: list[MetricPlan], reference: Reference | None
 ) -> dict[str, Any]:
-    """A suite record of one cell, so that `report` treats foreign samples like any others."""
+    """A suite record of one cell. All files that were measured alike share its suite document, so that a report compares them."""
+    measured = measure.model_dump(mode="json")
     return {
         "suite": {
-            "suite": f"imported-{_slug(label)}",
+            "suite": f"imported-{digest(measured)[:6]}",
             "version": 1,
-            "title": f"Imported samples: {label}",
+            "title": "Imported samples",
             "description": "Samples that were not made by elfbench, measured with its instruments.",
-            "measure": measure.model_dump(mode="json"),
+            "measure": measured,
         },
         "command": "elfbench score FILE --out STORE",
         "cells": [
@@ -212,7 +211,3 @@ def _results(cell_id: str, plans: list[MetricPlan], store: Store) -> list[dict[s
             }
         )
     return results
-
-
-def _slug(label: str) -> str:
-    return re.sub(r"[^a-z0-9]+", "-", label.lower()).strip("-")[:40] or "samples"

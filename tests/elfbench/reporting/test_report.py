@@ -302,3 +302,29 @@ def test_report_needs_no_torch(store: Store, tmp_path: Path) -> None:
     _fill(store)
     code = f"import sys\nimport elfbench\nelfbench.write_report({str(store.root)!r}, {str(tmp_path / 'R')!r})\nassert not {{'torch', 'transformers', 'datasets'}} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_files_scored_one_after_the_other_share_a_table(tmp_path: Path) -> None:
+    import elfbench
+
+    elfbench.score(["a b c d", "b c d e", "c d e f"], metrics=["distinct_1"], out=tmp_path / "S", label="one")
+    elfbench.score(
+        ["x y", "y z", "z x", "x x"], metrics=["distinct_1", "unigram_entropy"], out=tmp_path / "S", label="two"
+    )
+    elfbench.score(["a b c d", "b c d e", "c d e f"], metrics=["unigram_entropy"], out=tmp_path / "S", label="one")
+    write_report(tmp_path / "S", tmp_path / "R")
+    lines = [
+        line for line in (tmp_path / "R" / "table.md").read_text().splitlines() if line.startswith(("| one", "| two"))
+    ]
+    assert len(lines) == 2
+    assert not any("\N{EN DASH}" in line for line in lines), "every file has both metrics by now"
+
+
+def test_more_rows_replace_fewer_in_the_table(tmp_path: Path) -> None:
+    import elfbench
+
+    for rows in (64, 128):
+        elfbench.run("controls", tmp_path / "S", rows=rows)
+    write_report(tmp_path / "S", tmp_path / "R")
+    with (tmp_path / "R" / "results.csv").open(newline="") as stream:
+        assert {row["n_requested"] for row in csv.DictReader(stream)} == {"128"}
