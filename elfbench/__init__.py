@@ -4,6 +4,7 @@ The public interface, resolved when it is first used (importing elfbench imports
 
 - `score(texts, metrics=, reference=, judge=)`: anybody's texts -> a pandas frame
 - `load(name)`, `sample(name, n=, steps=, seed=)`, `trace(name, frames=)`: one entry
+- `train(recipe, out=)`, `ablate(ablation, out=)`: weights from a recipe; variants of a recipe compared
 - `conform(name)`: does an entry keep its contract
 - `run(suite, out=)`: a whole suite into a store; `open(store)`: what a store holds; `write_report(store, out)`
 """
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from elfbench.conformance.conform import conform as conform
     from elfbench.core.provenance import version as version
     from elfbench.reporting.report import write_report as write_report
+    from elfbench.running.ablation import ablate as ablate
     from elfbench.running.run import run as run
     from elfbench.running.sample import load as load
     from elfbench.running.sample import sample as sample
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
     from elfbench.running.train import train as train
 
 _PUBLIC = {
+    "ablate": "elfbench.running.ablation:ablate",
     "conform": "elfbench.conformance.conform:conform",
     "load": "elfbench.running.sample:load",
     "open": "elfbench.store.store:Store.open",

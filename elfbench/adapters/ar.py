@@ -9,9 +9,18 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from elfbench.adapters import sotu
+from elfbench.adapters import oracle, sotu
 from elfbench.adapters.batches import sample_batch
-from elfbench.adapters.trained import TEMPERATURE, TOP_P, Packaged, card_of, model_errors, packaged_weights, randomized
+from elfbench.adapters.trained import (
+    TEMPERATURE,
+    TOP_P,
+    Packaged,
+    TrainingText,
+    card_of,
+    model_errors,
+    packaged_weights,
+    randomized,
+)
 from elfbench.core.errors import ConfigError
 from elfbench.loading.tokenizer import Tokenizer
 from elfbench.spec.card import ModelCard
@@ -88,6 +97,7 @@ class ArEntry:
 
     card: ModelCard
     packaged: Packaged
+    text: TrainingText
 
     def load(self, weights: Path | None = None, device: str = "cpu", dtype: str = "float32") -> ArModel:
         with model_errors(self.card.name, weights):
@@ -96,7 +106,7 @@ class ArEntry:
             from dlm_baselines.weights_file import load_weights
 
             net = load_weights(weights or self.packaged.path).net.to(device=device, dtype=getattr(torch, dtype))
-            return ArModel(self.card, net, sotu.tokenizer(), device)
+            return ArModel(self.card, net, self.text.tokenizer(), device)
 
     def toy(self, seed: int) -> ArModel:
         from dlm_baselines.dit import DitConfig, build_dit
@@ -112,24 +122,21 @@ class ArEntry:
         return ArModel(card, net, tokenizer, "cpu")
 
 
-_PACKAGED = packaged_weights("dlm_baselines", "ar-sotu")
-AR_SOTU = ArEntry(
-    card_of(
-        _PACKAGED,
-        "dlm_baselines",
-        name="ar-sotu",
+def _entry(text: TrainingText) -> ArEntry:
+    packaged = packaged_weights("dlm_baselines", f"ar-{text.name}")
+    card = card_of(
+        packaged,
+        text,
         implementation=1,
         title="AR",
-        summary="Causal transformer with a key-value cache; tiny, trained on presidential addresses.",
+        summary="Causal transformer with a key-value cache",
         family="autoregressive",
-        tokenizer=sotu.tokenizer_spec(),
-        vocab_size=sotu.VOCAB_SIZE,
-        max_length=sotu.LENGTH,
         tasks=("unconditional", "likelihood"),
         options={"temperature": TEMPERATURE, "top_p": TOP_P},
         has_steps=False,
-        licence="Apache-2.0",
         citation="The autoregressive baseline of Sahoo et al. 2024, arXiv 2406.07524",
-    ),
-    _PACKAGED,
-)
+    )
+    return ArEntry(card, packaged, text)
+
+
+AR_SOTU, AR_ORACLE = _entry(sotu.TEXT), _entry(oracle.TEXT)

@@ -117,7 +117,7 @@ def _card(
         title=title,
         summary=summary,
         family=family,
-        tokenizer=sotu.tokenizer_spec(),
+        tokenizer=sotu.tokenizer().spec,
         vocab_size=sotu.VOCAB_SIZE,
         max_length=1024,
         options=options or {},

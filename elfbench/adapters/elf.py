@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from elfbench.adapters import sotu
+from elfbench.adapters import oracle, sotu
 from elfbench.adapters.batches import sample_batch
 from elfbench.adapters.tracing import Frames
-from elfbench.adapters.trained import Packaged, card_of, model_errors, packaged_weights, randomized
+from elfbench.adapters.trained import Packaged, TrainingText, card_of, model_errors, packaged_weights, randomized
 from elfbench.loading.tokenizer import Tokenizer
 from elfbench.spec.card import ModelCard, OptionSpec
 from elfbench.spec.sampling import SampleBatch, SampleRequest, Trace
@@ -91,6 +91,7 @@ class ElfEntry:
 
     card: ModelCard
     packaged: Packaged
+    text: TrainingText
 
     def load(self, weights: Path | None = None, device: str = "cpu", dtype: str = "float32") -> ElfModel:
         with model_errors(self.card.name, weights):
@@ -99,7 +100,7 @@ class ElfEntry:
             from elf_model.model import load_model
 
             net = load_model(weights or self.packaged.path).net.to(device=device, dtype=getattr(torch, dtype))
-            return ElfModel(self.card, net, sotu.tokenizer(), device)
+            return ElfModel(self.card, net, self.text.tokenizer(), device)
 
     def toy(self, seed: int) -> ElfModel:
         from elf_model.config import ElfConfig
@@ -148,24 +149,22 @@ _OPTIONS = {
     ),
 }
 
-_PACKAGED = packaged_weights("elf_model", "elf-sotu")
-ELF_SOTU = ElfEntry(
-    card_of(
-        _PACKAGED,
-        "elf_model",
-        name="elf-sotu",
+
+def _entry(text: TrainingText) -> ElfEntry:
+    packaged = packaged_weights("elf_model", f"elf-{text.name}")
+    card = card_of(
+        packaged,
+        text,
         implementation=1,
         title="ELF",
-        summary="Flow matching in embedding space, discretized at the final step; tiny, trained on presidential addresses.",
+        summary="Flow matching in embedding space, discretized at the final step",
         family="continuous",
-        tokenizer=sotu.tokenizer_spec(),
-        vocab_size=sotu.VOCAB_SIZE,
-        max_length=sotu.LENGTH,
         options=_OPTIONS,
         has_steps=True,
         max_steps=4096,
-        licence="Apache-2.0",
         citation="Embedded Language Flows, arXiv 2605.10938",
-    ),
-    _PACKAGED,
-)
+    )
+    return ElfEntry(card, packaged, text)
+
+
+ELF_SOTU, ELF_ORACLE = _entry(sotu.TEXT), _entry(oracle.TEXT)

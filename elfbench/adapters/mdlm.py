@@ -9,10 +9,19 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from elfbench.adapters import sotu
+from elfbench.adapters import oracle, sotu
 from elfbench.adapters.batches import sample_batch
 from elfbench.adapters.tracing import Frames
-from elfbench.adapters.trained import TEMPERATURE, TOP_P, Packaged, card_of, model_errors, packaged_weights, randomized
+from elfbench.adapters.trained import (
+    TEMPERATURE,
+    TOP_P,
+    Packaged,
+    TrainingText,
+    card_of,
+    model_errors,
+    packaged_weights,
+    randomized,
+)
 from elfbench.loading.tokenizer import Tokenizer
 from elfbench.spec.card import ModelCard
 from elfbench.spec.sampling import SampleBatch, SampleRequest, Trace
@@ -80,6 +89,7 @@ class MdlmEntry:
 
     card: ModelCard
     packaged: Packaged
+    text: TrainingText
 
     def load(self, weights: Path | None = None, device: str = "cpu", dtype: str = "float32") -> MdlmModel:
         with model_errors(self.card.name, weights):
@@ -88,7 +98,7 @@ class MdlmEntry:
             from dlm_baselines.weights_file import load_weights
 
             net = load_weights(weights or self.packaged.path).net.to(device=device, dtype=getattr(torch, dtype))
-            return MdlmModel(self.card, net, sotu.tokenizer(), device)
+            return MdlmModel(self.card, net, self.text.tokenizer(), device)
 
     def toy(self, seed: int) -> MdlmModel:
         from dlm_baselines.dit import DitConfig, build_dit
@@ -107,24 +117,22 @@ class MdlmEntry:
         return MdlmModel(card, net, tokenizer, "cpu")
 
 
-_PACKAGED = packaged_weights("dlm_baselines", "mdlm-sotu")
-MDLM_SOTU = MdlmEntry(
-    card_of(
-        _PACKAGED,
-        "dlm_baselines",
-        name="mdlm-sotu",
+def _entry(text: TrainingText) -> MdlmEntry:
+    packaged = packaged_weights("dlm_baselines", f"mdlm-{text.name}")
+    card = card_of(
+        packaged,
+        text,
+        masked=True,
         implementation=1,
         title="MDLM",
-        summary="Masked diffusion (SUBS), ancestral sampler in float64; tiny, trained on presidential addresses.",
+        summary="Masked diffusion (SUBS), ancestral sampler in float64",
         family="discrete",
-        tokenizer=sotu.tokenizer_spec(mask_id=sotu.VOCAB_SIZE),
-        vocab_size=sotu.VOCAB_SIZE + 1,
-        max_length=sotu.LENGTH,
         options={"temperature": TEMPERATURE, "top_p": TOP_P},
         has_steps=True,
         max_steps=4096,
-        licence="Apache-2.0",
         citation="Sahoo et al. 2024, Simple and Effective Masked Diffusion Language Models, arXiv 2406.07524",
-    ),
-    _PACKAGED,
-)
+    )
+    return MdlmEntry(card, packaged, text)
+
+
+MDLM_SOTU, MDLM_ORACLE = _entry(sotu.TEXT), _entry(oracle.TEXT)

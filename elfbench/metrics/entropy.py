@@ -11,6 +11,7 @@ import numpy as np
 from elfbench.metrics.estimate import as_estimate
 from elfbench.metrics.ngrams import NGrams, left_out, ngrams_of
 from elfbench.spec.metric import Estimate, EstimateContext, Metric, Rows
+from elfbench.statistics.jackknife import bias_corrected_jackknife
 from elfbench.statistics.mean import RESAMPLES, bca_mean
 
 
@@ -28,6 +29,31 @@ def pooled_entropy(grams: NGrams) -> float:
     counts = np.bincount(grams.gram, weights=grams.counts)
     total = counts.sum()
     return float(max(np.log(total) - np.sum(counts * np.log(counts)) / total, 0.0))
+
+
+def pooled_leave_one_out(grams: NGrams) -> np.ndarray:
+    """[R] `pooled_entropy` without row i, exactly."""
+    counts = np.bincount(grams.gram, weights=grams.counts)
+    before, after = counts[grams.gram], counts[grams.gram] - grams.counts
+    change = np.bincount(grams.row, weights=xlogx(after) - xlogx(before), minlength=len(grams.totals))
+    remaining = counts.sum() - grams.totals
+    values: np.ndarray = np.log(remaining) - (xlogx(counts).sum() + change) / remaining
+    return values
+
+
+def xlogx(counts: np.ndarray) -> np.ndarray:
+    """c ln c, 0 at 0."""
+    return np.where(counts > 0, counts * np.log(np.where(counts > 0, counts, 1.0)), 0.0)
+
+
+def corpus_entropy(rows: Rows, reference: Rows | None, context: EstimateContext) -> Estimate:
+    """`pooled_entropy`, with the jackknife's correction of the plug-in bias."""
+    grams = ngrams_of(rows, 1, name="corpus_entropy")
+    plug_in = pooled_entropy(grams)
+    interval = bias_corrected_jackknife(
+        plug_in, pooled_leave_one_out(grams), level=context.level, name="corpus_entropy"
+    )
+    return as_estimate(interval, "sampling of rows", {"plug_in": plug_in, **left_out(grams)})
 
 
 def unigram_entropy(rows: Rows, reference: Rows | None, context: EstimateContext) -> Estimate:
@@ -51,5 +77,20 @@ UNIGRAM_ENTROPY = Metric(
     description=(
         "Mean over rows of the plug-in unigram entropy of the first W measuring tokens; "
         "a proxy for diversity within a text."
+    ),
+)
+CORPUS_ENTROPY = Metric(
+    name="corpus_entropy",
+    version=1,
+    title="corpus entropy",
+    unit="nats",
+    direction="match",
+    measurement="tokens",
+    estimate=corpus_entropy,
+    parameters={"order": 1},
+    min_rows=2,
+    description=(
+        "Unigram entropy of the first W measuring tokens of all rows together, bias-corrected; "
+        "it sees words that a model never writes."
     ),
 )

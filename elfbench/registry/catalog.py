@@ -21,13 +21,26 @@ _MODELS = {
     "tiled": "elfbench.adapters.controls:TILED",
     "unigram": "elfbench.adapters.ngram:UNIGRAM",
     "trigram": "elfbench.adapters.ngram:TRIGRAM",
+    "elf-oracle": "elfbench.adapters.elf:ELF_ORACLE",
+    "mdlm-oracle": "elfbench.adapters.mdlm:MDLM_ORACLE",
+    "ar-oracle": "elfbench.adapters.ar:AR_ORACLE",
+    "exact-oracle": "elfbench.adapters.oracle_controls:EXACT",
+    "unigram-oracle": "elfbench.adapters.oracle_controls:UNIGRAM",
+    "bigram-oracle": "elfbench.adapters.oracle_controls:BIGRAM",
 }
+_BROKEN = ("subject_verb", "determiner_noun", "article", "pronoun", "name", "bracket", "word_order")
 _METRICS = {
     "gen_ppl": "elfbench.metrics.gen_ppl:GEN_PPL",
     "bits_per_byte": "elfbench.metrics.gen_ppl:BITS_PER_BYTE",
     "unigram_entropy": "elfbench.metrics.entropy:UNIGRAM_ENTROPY",
     **{f"distinct_{n}": f"elfbench.metrics.distinct:DISTINCT_{n}" for n in (1, 2, 3, 4)},
     **{f"rep_{n}": f"elfbench.metrics.repetition:REP_{n}" for n in (2, 3, 4)},
+    "corpus_entropy": "elfbench.metrics.entropy:CORPUS_ENTROPY",
+    "oracle_nll": "elfbench.metrics.oracle:ORACLE_NLL",
+    "oracle_kl": "elfbench.metrics.oracle:ORACLE_KL",
+    "grammatical": "elfbench.metrics.oracle:GRAMMATICAL",
+    "novel_sentences": "elfbench.metrics.oracle:NOVEL_SENTENCES",
+    **{f"broken_{rule}": f"elfbench.metrics.oracle:BROKEN_{rule.upper()}" for rule in _BROKEN},
     "mauve": "elfbench.metrics.mauve:MAUVE",
     "nfe": "elfbench.metrics.cost:NFE",
     "positions": "elfbench.metrics.cost:POSITIONS",
@@ -36,6 +49,7 @@ _METRICS = {
 _FAMILIES = {
     "distinct": tuple(f"distinct_{n}" for n in (1, 2, 3, 4)),
     "rep_n": tuple(f"rep_{n}" for n in (2, 3, 4)),
+    "broken": tuple(f"broken_{rule}" for rule in _BROKEN),
 }
 _JUDGES = {
     "smollm2-135m-instruct-q4": "elfbench.judges.smollm2:SMOLLM2",

@@ -59,7 +59,7 @@ class _Data:
 
     def add(self, cell: ScoredCell, score: Score) -> None:
         steps = cell.steps if cell.steps is not None else ""
-        self._rows.append([cell.model, cell.name, steps, score.metric, score.value, score.low, score.high, score.n])
+        self._rows.append([cell.model, cell.label, steps, score.metric, score.value, score.low, score.high, score.n])
 
     def text(self) -> str:
         stream = io.StringIO()
@@ -102,57 +102,64 @@ def _drawn(section: Section, name: str, caption: str, draw: Callable[[Section, A
     return Figure(name, caption, png.getvalue(), pdf.getvalue(), data.text())
 
 
-def _frontier(section: Section, axes: Axes, data: _Data) -> bool:
-    """Entropy against perplexity: quality without diversity is collapse."""
-    points = [
-        (cell, x, y) for cell in section.cells if (x := cell.value("unigram_entropy")) and (y := cell.value("gen_ppl"))
-    ]
-    if len(points) < 2:
-        return False
-    looks = _looks(section)
-    for cells in _curves([cell for cell, _, _ in points]):
-        style = looks[cells[0].model]
-        rows = [(cell, cell.value("unigram_entropy"), cell.value("gen_ppl")) for cell in cells]
-        for cell, x, y in rows:
-            assert x is not None
-            assert y is not None
-            data.add(cell, x)
-            data.add(cell, y)
-            is_model = cell.family in MODEL_FAMILIES
-            axes.errorbar(
-                x.value, y.value, xerr=_bar(x), yerr=_bar(y), color=style.color, marker="+" if cell.family == "reference" else style.marker,
-                markersize=10 if cell.family == "reference" else 5 if is_model else 4, elinewidth=0.6, capsize=0, linestyle="none", zorder=3,
-            )  # fmt: skip
-            if cell.steps is not None:
-                axes.annotate(
-                    str(cell.steps),
-                    (x.value, y.value),
-                    textcoords="offset points",
-                    xytext=(4, 4),
-                    fontsize=6.5,
-                    color=style.color,
-                )
-        axes.plot(
-            [x.value for _, x, _ in rows if x],
-            [y.value for _, _, y in rows if y],
-            color=style.color,
-            linewidth=1.0,
-            alpha=0.7,
-        )
-        axes.plot(
-            [],
-            [],
-            color=style.color,
-            marker="+" if cells[0].family == "reference" else style.marker,
-            linewidth=1.0,
-            label=_short(cells[0].name),
-        )
-    axes.set_yscale("log")
-    _plain_log(axes, "y")
-    axes.set_xlabel("unigram entropy within a text (nats; a proxy of diversity)")
-    axes.set_ylabel("generative perplexity (log scale)")
-    axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
-    return True
+def _frontier(
+    x_name: str, x_label: str, y_name: str, y_label: str, *, log_y: bool
+) -> Callable[[Section, Axes, _Data], bool]:
+    """A drawing of quality against diversity: one without the other is collapse."""
+
+    def draw(section: Section, axes: Axes, data: _Data) -> bool:
+        cells = [cell for cell in section.cells if cell.value(x_name) and cell.value(y_name)]
+        if len(cells) < 2:
+            return False
+        for curve in _curves(cells):
+            _frontier_curve(curve, _looks(section)[curve[0].label], axes, data, (x_name, y_name))
+        if log_y:
+            axes.set_yscale("log")
+            _plain_log(axes, "y")
+        axes.set_xlabel(x_label)
+        axes.set_ylabel(y_label)
+        axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
+        return True
+
+    return draw
+
+
+def _frontier_curve(cells: list[ScoredCell], style: Style, axes: Axes, data: _Data, names: tuple[str, str]) -> None:
+    rows = [(cell, cell.value(names[0]), cell.value(names[1])) for cell in cells]
+    for cell, x, y in rows:
+        assert x is not None
+        assert y is not None
+        data.add(cell, x)
+        data.add(cell, y)
+        is_model = cell.family in MODEL_FAMILIES
+        axes.errorbar(
+            x.value, y.value, xerr=_bar(x), yerr=_bar(y), color=style.color, marker="+" if cell.family == "reference" else style.marker,
+            markersize=10 if cell.family == "reference" else 5 if is_model else 4, elinewidth=0.6, capsize=0, linestyle="none", zorder=3,
+        )  # fmt: skip
+        if cell.steps is not None:
+            axes.annotate(
+                str(cell.steps),
+                (x.value, y.value),
+                textcoords="offset points",
+                xytext=(4, 4),
+                fontsize=6.5,
+                color=style.color,
+            )
+    axes.plot(
+        [x.value for _, x, _ in rows if x],
+        [y.value for _, _, y in rows if y],
+        color=style.color,
+        linewidth=1.0,
+        alpha=0.7,
+    )
+    axes.plot(
+        [],
+        [],
+        color=style.color,
+        marker="+" if cells[0].family == "reference" else style.marker,
+        linewidth=1.0,
+        label=_short(cells[0].label),
+    )
 
 
 def _against(
@@ -170,7 +177,7 @@ def _against(
             return False
         looks = _looks(section)
         for cells in filter(None, curves):
-            style = looks[cells[0].model]
+            style = looks[cells[0].label]
             scores = [score for cell in cells if (score := cell.value(y_name)) is not None]
             xs = [float(cell.steps or 0) if x_name == "steps" else _value(cell, x_name) for cell in cells]
             for cell, score in zip(cells, scores, strict=True):
@@ -180,7 +187,7 @@ def _against(
                 [score.value for score in scores],
                 color=style.color,
                 marker=style.marker,
-                label=_short(cells[0].name),
+                label=_short(cells[0].label),
                 zorder=3,
             )
             axes.fill_between(
@@ -196,10 +203,10 @@ def _against(
             if cell.steps is not None or score is None:
                 continue
             data.add(cell, score)
-            style = looks[cell.model]
+            style = looks[cell.label]
             dashes = {"reference": "-", "autoregressive": "--"}.get(cell.family, ":")
             axes.axhline(
-                score.value, color=style.color, linestyle=dashes, linewidth=1.0, label=_short(cell.name), zorder=1
+                score.value, color=style.color, linestyle=dashes, linewidth=1.0, label=_short(cell.label), zorder=1
             )
             if cell.family == "reference":
                 axes.axhspan(score.low, score.high, color=style.color, alpha=0.08, linewidth=0)
@@ -232,7 +239,36 @@ _FIGURES: tuple[tuple[str, str, Callable[[Section, Any, _Data], bool]], ...] = (
         "entropy_vs_ppl",
         "Quality against diversity. A low perplexity at an entropy below that of real text (the cross) is collapse, not quality. "
         "Numbers at the markers are sampling steps; bars are intervals.",
-        _frontier,
+        _frontier(
+            "unigram_entropy",
+            "unigram entropy within a text (nats; a proxy of diversity)",
+            "gen_ppl",
+            "generative perplexity (log scale)",
+            log_y=True,
+        ),
+    ),
+    (
+        "entropy_vs_grammatical",
+        "Grammar against diversity. A high share of grammatical sentences left of the language (the cross) is collapse, not quality. "
+        "Numbers at the markers are sampling steps; bars are intervals.",
+        _frontier(
+            "corpus_entropy",
+            "unigram entropy of all texts (nats)",
+            "grammatical",
+            "share of grammatical sentences",
+            log_y=False,
+        ),
+    ),
+    (
+        "grammatical_vs_steps",
+        "Share of grammatical sentences against sampling steps; bands are intervals, horizontal lines have no steps.",
+        _against("steps", "sampling steps", "grammatical", "share of grammatical sentences", log_y=False),
+    ),
+    (
+        "oracle_kl_vs_steps",
+        "Divergence from the language against sampling steps (a lower bound, see the metric): lower is better, and collapse does not "
+        "lower it.",
+        _against("steps", "sampling steps", "oracle_kl", "oracle KL (nats per word)", log_y=False),
     ),
     (
         "ppl_vs_steps",
@@ -261,12 +297,12 @@ def _curves(cells: Sequence[ScoredCell]) -> list[list[ScoredCell]]:
     """Cells that differ in steps only, ordered by steps."""
     groups: dict[tuple[str, str], list[ScoredCell]] = {}
     for cell in cells:
-        groups.setdefault((cell.model, cell.name), []).append(cell)
+        groups.setdefault((cell.model, cell.label), []).append(cell)
     return [sorted(group, key=lambda cell: cell.steps or 0) for group in groups.values()]
 
 
 def _looks(section: Section) -> dict[str, Style]:
-    return styles([(cell.model, cell.family) for cell in section.cells])
+    return styles([(cell.label, cell.family) for cell in section.cells])
 
 
 def _value(cell: ScoredCell, metric: str) -> float:

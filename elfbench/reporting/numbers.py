@@ -31,9 +31,9 @@ def formatted(score: Score) -> tuple[str, str]:
 
 
 def best_cells(cells: Sequence[ScoredCell], metric: Mapping[str, Any]) -> set[str]:
-    """Ids of the model rows whose interval overlaps that of the best one; controls and real text compete with nobody.
+    """Ids of the model rows whose interval overlaps that of the best one; controls and the reference compete with nobody.
 
-    `match` metrics are best where they are nearest to real text. Costs are not a contest.
+    `match` metrics are best where they are nearest to the reference. Costs are not a contest.
     """
     name, direction = metric["metric"], metric["direction"]
     if metric["protocol"]["measurement"]["measurement"] == "cost":

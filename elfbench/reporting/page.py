@@ -93,7 +93,7 @@ def _row_view(section: Section, cell: ScoredCell, best: Mapping[str, set[str]]) 
             }
         )
     return {
-        "name": cell.name,
+        "name": cell.label,
         "steps": cell.steps,
         "values": values,
         "hint": f"{cell.model}, cell {cell.id[:12]}",
@@ -107,7 +107,7 @@ def _samples_view(store: Store, cell: ScoredCell) -> dict[str, Any]:
         for text in texts
     ]
     steps = f", {cell.steps} steps" if cell.steps else ""
-    return {"name": cell.name + steps, "texts": [text.replace("\n", " \N{RETURN SYMBOL} ") for text in cut]}
+    return {"name": cell.label + steps, "texts": [text.replace("\n", " \N{RETURN SYMBOL} ") for text in cut]}
 
 
 def _protocol_view(metric: Mapping[str, Any]) -> dict[str, Any]:

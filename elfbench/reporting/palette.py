@@ -1,4 +1,4 @@
-"""Colors and markers: one per model across all figures, safe for color-blind readers (Okabe and Ito). AR is grey, controls are red."""
+"""Colors and markers: one per curve across all figures, safe for color-blind readers (Okabe and Ito). AR is grey, controls are red."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ _MARKERS = "osD^vP*X"
 
 
 class Style(NamedTuple):
-    """How a model looks."""
+    """How a curve looks."""
 
     color: str
     marker: str
 
 
-def styles(models: Sequence[tuple[str, str]]) -> dict[str, Style]:
-    """(model, family) pairs, in order -> style by model; the n-th model of a family always looks the same."""
+def styles(curves: Sequence[tuple[str, str]]) -> dict[str, Style]:
+    """(label, family) pairs, in order -> style by label; the n-th curve of a family always looks the same."""
     found: dict[str, Style] = {}
     seen: dict[str, int] = {}
-    for model, family in models:
-        if model in found:
+    for label, family in curves:
+        if label in found:
             continue
         rank = seen.get(family, 0)
         seen[family] = rank + 1
         hues = _HUES.get(family, _HUES["imported"])
-        found[model] = Style(hues[rank % len(hues)], _MARKERS[rank % len(_MARKERS)])
+        found[label] = Style(hues[rank % len(hues)], _MARKERS[rank % len(_MARKERS)])
     return found

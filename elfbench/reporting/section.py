@@ -13,7 +13,7 @@ from elfbench.store.store import Store
 
 # The order of table blocks; a family that is not here comes last.
 BLOCKS = {
-    "reference": "Real text",
+    "reference": "Reference",
     "control": "Controls",
     "autoregressive": "Autoregressive",
     "discrete": "Discrete diffusion",
@@ -30,18 +30,13 @@ class ScoredCell:
     id: str
     model: str
     label: str
+    """What tells this row from others of the same model and steps."""
     family: str
     steps: int | None
     options: Mapping[str, Any]
     n_rows: int
     n_params: int | None
     scores: Mapping[str, tuple[str, Score]]
-
-    @property
-    def name(self) -> str:
-        """Label with what tells this row from others of the same model."""
-        parts = [f"{key}={value}" for key, value in sorted(self.options.items())]
-        return self.label + (f" ({', '.join(parts)})" if parts else "")
 
     def value(self, metric: str) -> Score | None:
         """The score, or None when it is missing."""
@@ -71,14 +66,14 @@ class Section:
         grouped = [(family, [cell for cell in self.cells if cell.family == family]) for family in order]
         return [(BLOCKS.get(family, family), cells) for family, cells in grouped if cells]
 
-    def real_text(self) -> ScoredCell | None:
-        """The row of real held-out text, if the suite has one."""
+    def reference_row(self) -> ScoredCell | None:
+        """The row of real held-out text, or of the language itself, if the suite has one."""
         return next((cell for cell in self.cells if cell.family == "reference"), None)
 
     def missing(self) -> list[str]:
         """What was asked for and is not there."""
         return [
-            f"{cell.name}{f' @ {cell.steps} steps' if cell.steps else ''}: {metric['title']}"
+            f"{cell.label}{f' @ {cell.steps} steps' if cell.steps else ''}: {metric['title']}"
             for cell in self.cells
             for metric in self.metrics
             if metric["metric"] not in cell.scores

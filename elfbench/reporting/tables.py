@@ -122,7 +122,7 @@ def caption(section: Section) -> str:
     if "nfe" in names:
         sentences.append("NFE counts network forward passes per text, final decoding included.")
     sentences.append(
-        "Bold: model rows whose interval overlaps the best one's; for 'match' columns, the nearest to real text."
+        "Bold: model rows whose interval overlaps the best one's; for 'match' columns, the nearest to the reference."
     )
     return " ".join(sentences)
 
@@ -140,7 +140,7 @@ def markdown_table(section: Section) -> str:
         lines.append(f"| **{markdown(title)}** |" + " |" * (len(columns) - 1))
         for cell in cells:
             values = [_markdown_value(cell, metric["metric"], best) for metric in section.metrics]
-            lines.append("| " + " | ".join([markdown(cell.name), str(cell.steps or ""), *values]) + " |")
+            lines.append("| " + " | ".join([markdown(cell.label), str(cell.steps or ""), *values]) + " |")
     return "\n".join(
         [
             *lines,
@@ -185,7 +185,7 @@ def latex_table(section: Section) -> str:
         lines += [r"\midrule", rf"\multicolumn{{{columns + 2}}}{{l}}{{\textit{{{latex(title)}}}}} \\"]
         for cell in cells:
             values = [_latex_value(cell, metric["metric"], best) for metric in section.metrics]
-            lines.append(" & ".join([latex(cell.name), str(cell.steps or ""), *values]) + r" \\")
+            lines.append(" & ".join([latex(cell.label), str(cell.steps or ""), *values]) + r" \\")
     return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", r"\end{table}", ""])
 
 

@@ -15,12 +15,14 @@ import pyarrow as pa
 
 from elfbench.core.canonical import digest, text_digest
 from elfbench.core.errors import unknown
+from elfbench.language.oracle import oracle
+from elfbench.language.sentences import judge
 from elfbench.running.instruments import Instruments
 from elfbench.running.reporter import Reporter
 from elfbench.store.store import Store
 
 BLOCK_ROWS = 32
-_VERSIONS = {"tokens": 1, "judge_nll": 1, "features": 1, "cost": 1}
+_VERSIONS = {"tokens": 1, "judge_nll": 1, "features": 1, "oracle": 1, "cost": 1}
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +49,8 @@ def measurement_protocol(name: str, instruments: Instruments) -> dict[str, Any]:
             "judge": {"name": judge.name, "title": judge.title, "digest": judge.digest},
             "dtype": "float32",
         }
+    if name == "oracle":
+        return document | {"language": {"name": oracle().name, "digest": oracle().digest}}
     tokenizer = instruments.tokenizer
     document["tokenizer"] = {"name": tokenizer.name, "digest": tokenizer.digest}
     if name == "features":
@@ -128,7 +132,26 @@ def _features(texts: list[str], instruments: Instruments) -> pa.Table:
     return pa.table({"vector": pa.array(list(vectors), type=pa.list_(pa.float32())), "n_tokens": counts})
 
 
-_MEASURES = {"tokens": _tokens, "judge_nll": _judge_nll, "features": _features}
+def _oracle(texts: list[str], instruments: Instruments) -> pa.Table:
+    """Verdicts of the oracle language; a word that it does not have is an error, not a low score: such texts are of another language."""
+    language, window = oracle(), instruments.measure.window
+    encoded = [language.encode(text) for text in texts]
+    rows = [row[:window] for row in encoded]
+    verdicts = judge(language, rows)
+    laws = [language.law_of_state[language.walk(row[None]).states[0]] for row in rows]
+    counts = {name: values for name, values in verdicts._asdict().items() if name != "broken"}
+    return pa.table(
+        {
+            **counts,
+            "broken": pa.array(list(verdicts.broken), type=pa.list_(pa.int64())),
+            "ids": pa.array(rows, type=pa.list_(pa.int64())),
+            "laws": pa.array(laws, type=pa.list_(pa.int64())),
+            "n_tokens": np.array([len(row) for row in encoded], dtype=np.int64),
+        }
+    )
+
+
+_MEASURES = {"tokens": _tokens, "judge_nll": _judge_nll, "features": _features, "oracle": _oracle}
 
 
 def _columns(table: pa.Table) -> Columns:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
+from elfbench.core.canonical import file_digest
 from elfbench.core.errors import ConfigError
 from elfbench.registry import catalog
-from elfbench.spec.card import ModelCard
+from elfbench.spec.card import ModelCard, OptionValue
 from elfbench.spec.cell import Cell, sample_cell
 from elfbench.spec.suite import Suite, SuiteModel
 from elfbench.store.store import Store
@@ -25,6 +27,8 @@ class PlannedCell:
     card: ModelCard
     label: str
     n_rows: int
+    weights: Path | None = None
+    """A file in place of the entry's own weights."""
 
     @property
     def name(self) -> str:
@@ -52,6 +56,7 @@ def planned_cells(suite: Suite, *, rows: int | None = None) -> list[PlannedCell]
     cells: dict[str, PlannedCell] = {}
     for number, model in enumerate(suite.models):
         card = catalog.models().get(model.name).card
+        weights = _weights(model, f"models[{number}]")
         for steps in _steps(model, card, f"models[{number}]"):
             cell = sample_cell(
                 card,
@@ -60,9 +65,25 @@ def planned_cells(suite: Suite, *, rows: int | None = None) -> list[PlannedCell]
                 root_seed=suite.seed,
                 options=model.options,
                 numerics=model.numerics,
+                weights_digest=file_digest(weights) if weights else None,
             )
-            cells.setdefault(cell.id, PlannedCell(cell, card, model.label or card.title, rows or suite.rows))
+            label = model.label or _label(card.title, cell.options)
+            cells.setdefault(cell.id, PlannedCell(cell, card, label, rows or suite.rows, weights))
     return list(cells.values())
+
+
+def _label(title: str, options: Mapping[str, OptionValue]) -> str:
+    """The title, with the options that tell this cell from others of the model."""
+    parts = [f"{key}={value}" for key, value in sorted(options.items())]
+    return title + (f" ({', '.join(parts)})" if parts else "")
+
+
+def _weights(model: SuiteModel, key: str) -> Path | None:
+    if model.weights is not None and not Path(model.weights).is_file():
+        raise ConfigError(
+            "no such weights file", key=f"{key}.weights", found=model.weights, allowed="a .safetensors file"
+        )
+    return Path(model.weights) if model.weights else None
 
 
 def _steps(model: SuiteModel, card: ModelCard, key: str) -> tuple[int | None, ...]:

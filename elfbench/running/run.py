@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from elfbench.core.canonical import file_digest
 from elfbench.core.errors import ConfigError
 from elfbench.loading.tokenizer import packaged
 from elfbench.loading.windows import windows
@@ -69,8 +70,12 @@ def suite_record(
     suite: Suite, planned: list[PlannedCell], metrics: list[MetricPlan], reference: Reference | None
 ) -> dict[str, Any]:
     """The document by which a report finds the cells and scores of a suite."""
+    document = suite.model_dump(mode="json")
+    for model in document["models"]:
+        # A path says nothing on another machine; the content does.
+        model["weights"] = model["weights"] and f"sha256:{file_digest(Path(model['weights']))}"
     return {
-        "suite": suite.model_dump(mode="json"),
+        "suite": document,
         "command": f"elfbench run {suite.suite} --out STORE",
         "cells": [item.describe() for item in planned],
         "metrics": [plan.describe() for plan in metrics],

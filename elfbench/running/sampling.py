@@ -72,7 +72,11 @@ def sample_cells(
             continue
         # The stage is announced before loading, so that a slow load is not a silent one.
         reporter.stage(f"sampling {item.name}", missing_rows)
-        model = catalog.models().get(item.cell.model).load(device=resources.device, dtype=item.cell.numerics.dtype)
+        model = (
+            catalog.models()
+            .get(item.cell.model)
+            .load(weights=item.weights, device=resources.device, dtype=item.cell.numerics.dtype)
+        )
         for part in missing:
             taken = sample_shard(model, item, part, store, resources, reporter)
             made += part.stop - part.start

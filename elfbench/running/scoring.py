@@ -137,7 +137,7 @@ def measure_for(
             measuring.measured(name, texts, instruments, store, reporter)
 
 
-_STAGES = {"tokens": "counting tokens", "judge_nll": "judging", "features": "embedding"}
+_STAGES = {"tokens": "counting tokens", "judge_nll": "judging", "features": "embedding", "oracle": "parsing"}
 
 
 def score_cell(

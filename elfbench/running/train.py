@@ -13,6 +13,8 @@ from elfbench.adapters.training import check_recipe, recipe_folders, train_weigh
 from elfbench.core import provenance
 from elfbench.core.canonical import file_digest
 from elfbench.core.errors import ConfigError, StoreError, unknown
+from elfbench.language.oracle import oracle
+from elfbench.language.oracle import training_windows as training_windows_of_oracle
 from elfbench.loading.windows import windows
 from elfbench.loading.yaml_files import load_yaml
 from elfbench.running.reporter import Quiet, Reporter
@@ -27,9 +29,21 @@ def train(recipe: str, out: Path | str, *, device: str = "cpu", reporter: Report
 
     The same recipe on the same device gives the same weights, also when interrupted. Raises ConfigError for unknown keys.
     """
+    return train_content(recipe_content(recipe), out, device=device, reporter=reporter)
+
+
+def recipe_content(recipe: str) -> dict[str, Any]:
+    """The checked content of a recipe's name or file."""
     path = recipe_path(recipe)
     content = load_yaml(path)
     check_recipe(content, path.name)
+    return content
+
+
+def train_content(
+    content: Mapping[str, Any], out: Path | str, *, device: str = "cpu", reporter: Reporter | None = None
+) -> dict[str, Any]:
+    """`train` for a recipe that is at hand."""
     data = training_windows(content["data"])
     out = Path(out)
     try:
@@ -103,6 +117,8 @@ def training_windows(data: Mapping[str, Any]) -> np.ndarray:
         raise ConfigError(
             "data.length is a number of tokens", key="data.length", found=data.get("length"), allowed=">= 1"
         )
+    if data["corpus"] == oracle().name:
+        return training_windows_of_oracle(data["length"])
     return windows(
         str(data["corpus"]),
         str(data.get("split", "train")),

@@ -22,6 +22,8 @@ class SuiteModel(Record):
     steps: tuple[int, ...] | None = None
     options: Mapping[str, OptionValue] = Field(default_factory=dict)
     numerics: Numerics = Numerics()
+    weights: str | None = None
+    """A weights file in place of the entry's own; identity uses its digest, never its path."""
 
     @field_validator("steps")
     @classmethod

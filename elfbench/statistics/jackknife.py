@@ -37,6 +37,17 @@ def jackknife(
     return clipped(float(center), half, bounds, method)
 
 
+def bias_corrected_jackknife(
+    value: float, leave_one_out: ArrayLike, *, level: float = 0.95, name: str = "rows"
+) -> Interval:
+    """n theta - (n-1) mean theta_(i), +- t(n-1) se: removes the bias of order 1/n of a plug-in (Quenouille 1956), e.g. of an entropy."""
+    values = finite_rows(leave_one_out, name, at_least=2)
+    n = len(values)
+    corrected = n * value - (n - 1) * math.fsum(values) / n
+    plain = jackknife(corrected, values, level=level, name=name)
+    return Interval(plain.value, plain.low, plain.high, plain.method.replace("delete-one", "bias-corrected delete-one"))
+
+
 def clipped(value: float, half: float, bounds: tuple[float, float], method: str) -> Interval:
     """value +- half, cut at `bounds`, in which the value itself must lie up to rounding."""
     low, high = bounds

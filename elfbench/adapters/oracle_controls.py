@@ -1,0 +1,105 @@
+"""Controls of the oracle language: the language itself, and its unigram and bigram laws. What each scores is known in closed form."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from elfbench.adapters import oracle as words
+from elfbench.adapters.batches import sample_batch
+from elfbench.core.errors import ConfigError
+from elfbench.core.seeds import row_generator
+from elfbench.language.ngram import NgramLaw, bigram_law, unigram_law
+from elfbench.language.oracle import LENGTH, distribution_functions, oracle
+from elfbench.loading.tokenizer import Tokenizer
+from elfbench.spec.card import Family, ModelCard, WeightsSpec
+from elfbench.spec.sampling import SampleBatch, SampleRequest
+
+Draw = Callable[[np.ndarray], np.ndarray]
+"""uniforms [B, L] in [0, 1) -> ids [B, L]."""
+
+
+@dataclass(frozen=True, slots=True)
+class OracleControl:
+    """A loaded control."""
+
+    card: ModelCard
+    tokenizer: Tokenizer
+    draw: Draw
+
+    def sample(self, request: SampleRequest) -> SampleBatch:
+        self.card.resolve_options(request.options)
+        start = time.perf_counter()
+        uniforms = np.stack([row_generator(seed, 0).random(request.length) for seed in request.seeds])
+        seconds = time.perf_counter() - start
+        return sample_batch(self.draw(uniforms), self.tokenizer, nfe=0, positions=0, seconds=seconds)
+
+
+@dataclass(frozen=True, slots=True)
+class OracleControlEntry:
+    """A registered control."""
+
+    card: ModelCard
+    make: Callable[[], Draw]
+
+    def load(self, weights: Path | None = None, device: str = "cpu", dtype: str = "float32") -> OracleControl:
+        """Compiles the grammar; device and dtype do not matter."""
+        if weights is not None:
+            raise ConfigError("a control has no weights", key="--weights", found=weights.name)
+        return OracleControl(self.card, words.tokenizer(), self.make())
+
+    def toy(self, seed: int) -> OracleControl:
+        """The control itself: it has no weights that a toy could replace."""
+        return self.load()
+
+
+def ngram_draw(law: NgramLaw) -> Draw:
+    """Draws words one after the other by inverse distribution functions."""
+    first, then = distribution_functions(law.first[None])[0], distribution_functions(law.then)
+
+    def draw(uniforms: np.ndarray) -> np.ndarray:
+        ids = np.empty(uniforms.shape, dtype=np.int64)
+        ids[:, 0] = (first <= uniforms[:, :1]).sum(axis=1)
+        for position in range(1, uniforms.shape[1]):
+            ids[:, position] = (then[ids[:, position - 1]] <= uniforms[:, position, None]).sum(axis=1)
+        return ids
+
+    return draw
+
+
+def _card(name: str, title: str, summary: str, family: Family) -> ModelCard:
+    return ModelCard(
+        name=name,
+        revision=str(oracle().grammar.version),
+        implementation=1,
+        title=title,
+        summary=summary,
+        family=family,
+        tokenizer=words.tokenizer().spec,
+        vocab_size=words.VOCAB_SIZE,
+        max_length=LENGTH,
+        has_steps=False,
+        licence="Apache-2.0",
+        citation=words.CITATION,
+        weights=WeightsSpec(kind="fitted", source="the grammar", digest=oracle().digest),
+    )
+
+
+EXACT = OracleControlEntry(
+    _card(
+        "exact-oracle", "the language", "Exact samples of the oracle language: the ceiling of its tables.", "reference"
+    ),
+    lambda: oracle().sample,
+)
+UNIGRAM = OracleControlEntry(
+    _card("unigram-oracle", "unigram law", "Independent words with the oracle language's exact shares.", "control"),
+    lambda: ngram_draw(unigram_law(oracle())),
+)
+BIGRAM = OracleControlEntry(
+    _card("bigram-oracle", "bigram law", "Words drawn by the oracle language's exact pairs of neighbours.", "control"),
+    lambda: ngram_draw(bigram_law(oracle())),
+)
