@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,7 @@ from elfbench.adapters import oracle, sotu
 from elfbench.adapters.batches import sample_batch
 from elfbench.adapters.tracing import Frames
 from elfbench.adapters.trained import Packaged, TrainingText, card_of, model_errors, packaged_weights, randomized
+from elfbench.core.errors import ConfigError
 from elfbench.loading.tokenizer import Tokenizer
 from elfbench.spec.card import ModelCard, OptionSpec
 from elfbench.spec.sampling import SampleBatch, SampleRequest, Trace
@@ -62,6 +64,7 @@ class ElfModel:
             gamma=options["gamma"],
             self_cond_cfg=options["self_cond_cfg"],
             grid=options["grid"],
+            **_grid_times(options["grid_times"]),
         )
 
         def on_step(step: int, x_pred: Tensor) -> None:
@@ -124,6 +127,24 @@ class ElfEntry:
         return ElfModel(card, randomized(build_network(config, seed=seed), seed), tokenizer, "cpu")
 
 
+def _grid_times(text: str) -> dict[str, float]:
+    """The option `grid_times` as settings of the sampler. Raises ConfigError for what is no mean and standard deviation."""
+    if text == "trained":
+        return {}
+    try:
+        mean, std = (float(part) for part in text.split(","))
+    except ValueError:
+        mean, std = 0.0, 0.0
+    if not (math.isfinite(mean) and 0.0 < std < math.inf):
+        raise ConfigError(
+            "no mean and standard deviation",
+            key="options.grid_times",
+            found=text,
+            allowed="'trained', or MEAN,STD with STD > 0",
+        )
+    return {"grid_mean": mean, "grid_std": std}
+
+
 _OPTIONS = {
     "method": OptionSpec(
         type="str",
@@ -146,6 +167,11 @@ _OPTIONS = {
         default="logit_normal",
         choices=("logit_normal", "logit_normal_quantile", "uniform"),
         meaning="time grid: random logit-normal drawn per row, its quantiles, or uniform",
+    ),
+    "grid_times": OptionSpec(
+        type="str",
+        default="trained",
+        meaning="the grid's logit-normal as MEAN,STD, e.g. -0.5,1.2; 'trained': that of training",
     ),
 }
 

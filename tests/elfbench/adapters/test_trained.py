@@ -7,18 +7,20 @@ import numpy as np
 import pytest
 import torch
 
+import elfbench
 from elfbench.core.canonical import file_digest
 from elfbench.core.errors import ConfigError
 from elfbench.core.seeds import row_seeds
 from elfbench.registry import catalog
 from elfbench.spec.sampling import LikelihoodModel, LikelihoodRequest, SampleRequest, TraceableModel
 
-TRAINED = ("elf-sotu", "mdlm-sotu", "ar-sotu")
+TRAINED = ("elf-sotu", "mdlm-sotu", "ar-sotu", "elf-oracle", "mdlm-oracle", "ar-oracle")
 STOCHASTIC = (*TRAINED, "unigram", "trigram", "shuffled")
 
 
 def _request(name: str, n: int, steps: int = 8, length: int = 64) -> SampleRequest:
     card = catalog.models().get(name).card
+    length = min(length, card.max_length)
     return SampleRequest(tuple(range(n)), row_seeds(0, 0, n), length, steps if card.has_steps else None)
 
 
@@ -27,7 +29,7 @@ def test_the_record_beside_the_weights_is_true(name: str) -> None:
     entry = catalog.models().get(name)
     packaged = entry.packaged  # type: ignore[attr-defined]
     assert file_digest(packaged.path) == packaged.record["sha256"] == entry.card.weights.digest
-    assert packaged.path.stat().st_size <= 2.5e6
+    assert packaged.path.stat().st_size <= (0.6e6 if name.endswith("-oracle") else 2.5e6)
     assert packaged.record["command"] == f"elfbench train {name} --out DIR"
     net = entry.load().net  # type: ignore[attr-defined]
     assert sum(parameter.numel() for parameter in net.parameters()) == entry.card.n_params
@@ -51,10 +53,10 @@ def test_samples_keep_the_contract(name: str) -> None:
     batch = model.sample(_request(name, 4))
     assert torch.equal(before, torch.random.get_rng_state()), "the global random state is untouched"
     assert batch.tokens.dtype == np.int64
-    assert batch.tokens.shape == (4, 64)
-    assert 0 <= batch.tokens.min() <= batch.tokens.max() < 2048, "no mask id"
+    assert batch.tokens.shape == (4, model.card.max_length)
+    assert 0 <= batch.tokens.min() <= batch.tokens.max() < model.tokenizer.vocab_size, "no mask id"  # type: ignore[attr-defined]
     assert batch.raw_texts[0] == model.tokenizer.decode(batch.tokens[0], specials=True)  # type: ignore[attr-defined]
-    other = SampleRequest((0,), (12345,), 64, 8 if model.card.has_steps else None)
+    other = SampleRequest((0,), (12345,), model.card.max_length, 8 if model.card.has_steps else None)
     assert not np.array_equal(model.sample(other).tokens[0], batch.tokens[0])
 
 
@@ -115,3 +117,12 @@ def test_toys_of_other_seeds_differ() -> None:
         toy = catalog.models().get("elf-sotu").toy(seed)
         digests.add(hashlib.sha256(toy.sample(SampleRequest((0, 1), (3, 4), 24, 4)).tokens.tobytes()).hexdigest())
     assert len(digests) == 2
+
+
+def test_the_grid_of_elf_can_be_named() -> None:
+    trained = elfbench.sample("elf-oracle", 2, 4)
+    other = elfbench.sample("elf-oracle", 2, 4, options={"grid_times": "0.5,2"})
+    assert trained.raw_texts != other.raw_texts
+    for wrong in ("1", "a,b", "0,-1", "nan,1"):
+        with pytest.raises(ConfigError, match="no mean and standard deviation"):
+            elfbench.sample("elf-oracle", 1, 2, options={"grid_times": wrong})
