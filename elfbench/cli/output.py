@@ -36,7 +36,7 @@ def print_table(
             name,
             justify="right" if name in right else "left",
             overflow="fold",
-            no_wrap=name in ("name", "model", "metric"),
+            no_wrap=name in ("name", "model", "metric", "95% interval"),
         )
     for row in rows:
         table.add_row(*(Text("-" if cell is None else str(cell)) for cell in row))

@@ -85,18 +85,17 @@ def command(
     rows = [
         (
             r["metric"],
-            f"{r['value']:.5g}",
-            f"[{r['low']:.5g}, {r['high']:.5g}]",
+            f"{r['value']:.4g}",
+            f"[{r['low']:.4g}, {r['high']:.4g}]",
             r["n"],
             r["n_dropped"],
             r["unit"],
             r["direction"],
-            r["method"],
         )
         for r in results
     ]
     print_table(
-        ["metric", "value", "95% interval", "n", "dropped", "unit", "better", "interval by"],
+        ["metric", "value", "95% interval", "n", "dropped", "unit", "better"],
         rows,
         right=("value", "n", "dropped"),
     )

@@ -100,7 +100,7 @@ def _metric(name: str, title: str, unit: str, direction: Direction, estimate: Es
 ORACLE_NLL = _metric(
     "oracle_nll",
     "oracle NLL",
-    "nats per word",
+    "nats/word",
     "match",
     oracle_nll,
     "Exact negative log-likelihood of the samples under the oracle language, smoothed by 0.001. The language's own value is its "
@@ -109,7 +109,7 @@ ORACLE_NLL = _metric(
 GRAMMATICAL = _metric(
     "grammatical",
     "grammatical",
-    "fraction of sentences",
+    "of sentences",
     "higher",
     partial(share_of_sentences, name="n_grammatical"),
     "Share of whole sentences that the grammar of the oracle language allows. It rewards collapse: read it beside the entropy.",
@@ -117,7 +117,7 @@ GRAMMATICAL = _metric(
 NOVEL_SENTENCES = _metric(
     "novel_sentences",
     "novel",
-    "fraction of sentences",
+    "of sentences",
     "match",
     partial(share_of_sentences, name="n_novel"),
     "Share of whole sentences that the training set of the oracle language does not hold.",
@@ -125,7 +125,7 @@ NOVEL_SENTENCES = _metric(
 ORACLE_KL = _metric(
     "oracle_kl",
     "oracle KL (lower bound)",
-    "nats per word",
+    "nats/word",
     "lower",
     oracle_kl,
     "Divergence of the samples from the oracle language, of each word given the grammar's law at its place: a lower bound of the "
@@ -135,7 +135,7 @@ BROKEN = {
     rule: _metric(
         f"broken_{rule.replace('-', '_')}",
         f"broken {rule}",
-        "fraction of sentences",
+        "of sentences",
         "lower",
         partial(share_of_sentences, name="broken", rule=number),
         f"Share of whole sentences whose first broken rule is {rule}.",

@@ -25,6 +25,8 @@ _MODELS = {
     "mdlm-oracle": "elfbench.adapters.mdlm:MDLM_ORACLE",
     "ar-oracle": "elfbench.adapters.ar:AR_ORACLE",
     "exact-oracle": "elfbench.adapters.oracle_controls:EXACT",
+    "mdlm-exact-oracle": "elfbench.adapters.oracle_exact:MASKED",
+    "elf-exact-oracle": "elfbench.adapters.oracle_exact:FLOW",
     "unigram-oracle": "elfbench.adapters.oracle_controls:UNIGRAM",
     "bigram-oracle": "elfbench.adapters.oracle_controls:BIGRAM",
 }

@@ -41,3 +41,22 @@ def test_every_model_beats_the_bigram_law(name: str, steps: int | None) -> None:
     floor = expected_scores(oracle(), bigram_law(oracle()))
     assert verdicts.n_grammatical.sum() / verdicts.n_sentences.sum() > 2 * floor.grammatical
     assert verdicts.nll_nats.sum() / verdicts.n_words.sum() < floor.oracle_nll - 0.5
+
+
+def test_the_exact_denoiser_in_one_step_draws_words_independently() -> None:
+    """One step of masked diffusion gives every position its own marginal law: the nll of that product law is known exactly."""
+    language = oracle()
+    laws = language.state_shares(LENGTH) @ language.automaton.probs
+    entropies = -(laws * np.log(np.where(laws > 0, laws, 1.0))).sum(axis=1)
+    ids = elfbench.sample("mdlm-exact-oracle", 256, 1).tokens
+    surprise = -np.log(laws[np.arange(LENGTH), ids])
+    assert abs(surprise.mean() - entropies.mean()) < 3.5 * surprise.mean(axis=1).std() / np.sqrt(len(ids))
+
+
+def test_the_exact_flow_converges_to_the_language() -> None:
+    language = oracle()
+    ids = elfbench.sample("elf-exact-oracle", 128, 64).tokens
+    verdicts = judge(language, list(ids))
+    nll = verdicts.nll_nats / LENGTH
+    assert verdicts.n_grammatical.sum() / verdicts.n_sentences.sum() > 0.99
+    assert abs(nll.mean() - language.window_entropy()) < 3.5 * nll.std() / np.sqrt(len(nll)) + 0.03

@@ -15,6 +15,7 @@ from elfbench.language import oracle as oracle_module
 from elfbench.language.grammar import Grammar, Symbol, build_grammar
 from elfbench.language.ngram import bigram_law, expected_scores, unigram_law
 from elfbench.language.oracle import LENGTH, SMOOTHING, OracleLanguage, oracle, training_windows
+from elfbench.language.posterior import posterior
 from elfbench.language.sentences import judge, sentence_hashes
 
 DEFINITION = yaml.safe_load((Path(oracle_module.__file__).parent / "oracle.yaml").read_text(encoding="utf-8"))
@@ -278,3 +279,36 @@ def test_a_bad_grammar_is_refused() -> None:
     content["rules"]["PP"] = ["1 preposition[any] PERSON[m] OF_PERSON[m] adverb[any]"]
     with pytest.raises(ConfigError, match="unbounded depth"):
         OracleLanguage(build_grammar(content)).automaton  # noqa: B018
+
+
+def test_the_exact_denoiser_is_bayes_by_enumeration(small: OracleLanguage) -> None:
+    """Posterior of every word given random evidence, against the sum over all windows of 5 words that the truncated language has."""
+    length, words = 5, len(small.words)
+    windows = np.zeros((1, 0), dtype=np.int64)
+    for _ in range(length):
+        longer = np.concatenate(
+            [np.repeat(windows, words, axis=0), np.tile(np.arange(words), len(windows))[:, None]], 1
+        )
+        windows = longer[np.isfinite(small.log_prob(longer))]
+    prior = np.exp(small.log_prob(windows))
+    evidence = np.random.default_rng(0).normal(size=(3, length, words)) * 2.0
+    evidence[0, 2, : words // 2] = -np.inf
+    for row, denoised in zip(evidence, posterior(small, evidence), strict=True):
+        weights = prior * np.exp(row[np.arange(length), windows].sum(axis=1))
+        for position in range(length):
+            law = np.bincount(windows[:, position], weights=weights, minlength=words) / weights.sum()
+            np.testing.assert_allclose(denoised[position], law, atol=1e-10)
+
+
+def test_without_evidence_the_denoiser_is_the_law_of_the_position() -> None:
+    language = oracle()
+    laws = posterior(language, np.zeros((1, 4, len(language.words))))[0]
+    np.testing.assert_allclose(laws, language.state_shares(4) @ language.automaton.probs, atol=1e-12)
+
+
+def test_impossible_evidence_is_refused() -> None:
+    language = oracle()
+    evidence = np.zeros((1, 2, len(language.words)))
+    evidence[0, 0, np.arange(len(language.words)) != language.stop_id] = -np.inf
+    with pytest.raises(FloatingPointError, match="excludes every window"):
+        posterior(language, evidence)
