@@ -9,7 +9,7 @@ import csv
 import io
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from elfbench.core.errors import PrerequisiteError
 from elfbench.reporting.escaping import one_line, spreadsheet
@@ -38,6 +38,8 @@ _RC: dict[Any, Any] = {
     "pdf.fonttype": 42,
     "figure.constrained_layout.use": True,
 }
+
+Scale = Literal["linear", "log", "symlog"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +105,7 @@ def _drawn(section: Section, name: str, caption: str, draw: Callable[[Section, A
 
 
 def _frontier(
-    x_name: str, x_label: str, y_name: str, y_label: str, *, log_y: bool
+    x_name: str, x_label: str, y_name: str, y_label: str, *, scale: Scale
 ) -> Callable[[Section, Axes, _Data], bool]:
     """A drawing of quality against diversity: one without the other is collapse."""
 
@@ -113,9 +115,7 @@ def _frontier(
             return False
         for curve in _curves(cells):
             _frontier_curve(curve, _looks(section)[curve[0].label], axes, data, (x_name, y_name))
-        if log_y:
-            axes.set_yscale("log")
-            _plain_log(axes, "y")
+        _scaled(axes, scale)
         axes.set_xlabel(x_label)
         axes.set_ylabel(y_label)
         axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
@@ -136,7 +136,8 @@ def _frontier_curve(cells: list[ScoredCell], style: Style, axes: Axes, data: _Da
             x.value, y.value, xerr=_bar(x), yerr=_bar(y), color=style.color, marker="+" if cell.family == "reference" else style.marker,
             markersize=10 if cell.family == "reference" else 5 if is_model else 4, elinewidth=0.6, capsize=0, linestyle="none", zorder=3,
         )  # fmt: skip
-        if cell.steps is not None:
+        # A long curve is read from its ends; every number on it would cover the others.
+        if cell.steps is not None and (len(cells) <= 5 or cell in (cells[0], cells[-1])):
             axes.annotate(
                 str(cell.steps),
                 (x.value, y.value),
@@ -163,7 +164,7 @@ def _frontier_curve(cells: list[ScoredCell], style: Style, axes: Axes, data: _Da
 
 
 def _against(
-    x_name: str, x_label: str, y_name: str, y_label: str, *, log_y: bool
+    x_name: str, x_label: str, y_name: str, y_label: str, *, scale: Scale
 ) -> Callable[[Section, Axes, _Data], bool]:
     """A drawing of metric `y_name` against steps, or against the metric `x_name`, with bands; flat rows are horizontal lines."""
 
@@ -222,10 +223,8 @@ def _against(
             ticks if x_name == "steps" else [2.0**k for k in range(2, 12) if ticks[0] / 2 < 2.0**k < 2 * ticks[-1]]
         )
         axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
-        axes.minorticks_off() if not log_y else axes.xaxis.set_minor_locator(_no_ticks())
-        if log_y:
-            axes.set_yscale("log")
-            _plain_log(axes, "y")
+        axes.minorticks_off() if scale == "linear" else axes.xaxis.set_minor_locator(_no_ticks())
+        _scaled(axes, scale)
         axes.set_xlabel(x_label)
         axes.set_ylabel(y_label)
         axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
@@ -244,7 +243,7 @@ _FIGURES: tuple[tuple[str, str, Callable[[Section, Any, _Data], bool]], ...] = (
             "unigram entropy within a text (nats; a proxy of diversity)",
             "gen_ppl",
             "generative perplexity (log scale)",
-            log_y=True,
+            scale="log",
         ),
     ),
     (
@@ -256,39 +255,39 @@ _FIGURES: tuple[tuple[str, str, Callable[[Section, Any, _Data], bool]], ...] = (
             "unigram entropy of all texts (nats)",
             "grammatical",
             "share of grammatical sentences",
-            log_y=False,
+            scale="linear",
         ),
     ),
     (
         "grammatical_vs_steps",
         "Share of grammatical sentences against sampling steps; bands are intervals, horizontal lines have no steps.",
-        _against("steps", "sampling steps", "grammatical", "share of grammatical sentences", log_y=False),
+        _against("steps", "sampling steps", "grammatical", "share of grammatical sentences", scale="linear"),
     ),
     (
         "oracle_kl_vs_steps",
-        "Divergence from the language against sampling steps (a lower bound, see the metric): lower is better, and collapse does not "
-        "lower it.",
-        _against("steps", "sampling steps", "oracle_kl", "oracle KL (nats per word)", log_y=False),
+        "Divergence from the language against sampling steps (a lower bound, see the metric), linear below 0.1 and logarithmic above: "
+        "lower is better, and collapse does not lower it.",
+        _against("steps", "sampling steps", "oracle_kl", "oracle KL (nats per word)", scale="symlog"),
     ),
     (
         "ppl_vs_steps",
         "Generative perplexity against sampling steps, both on log scales; bands are intervals, horizontal lines have no steps.",
-        _against("steps", "sampling steps", "gen_ppl", "generative perplexity", log_y=True),
+        _against("steps", "sampling steps", "gen_ppl", "generative perplexity", scale="log"),
     ),
     (
         "ppl_vs_nfe",
         "Generative perplexity against network forward passes per text, both on log scales.",
-        _against("nfe", "network forward passes per text (NFE)", "gen_ppl", "generative perplexity", log_y=True),
+        _against("nfe", "network forward passes per text (NFE)", "gen_ppl", "generative perplexity", scale="log"),
     ),
     (
         "entropy_vs_steps",
         "Unigram entropy within a text against sampling steps. The aim is the line of real text.",
-        _against("steps", "sampling steps", "unigram_entropy", "unigram entropy (nats)", log_y=False),
+        _against("steps", "sampling steps", "unigram_entropy", "unigram entropy (nats)", scale="linear"),
     ),
     (
         "mauve_vs_steps",
         "MAUVE against sampling steps. The line of real text is the ceiling: real against real at the same n and k.",
-        _against("steps", "sampling steps", "mauve", "MAUVE", log_y=False),
+        _against("steps", "sampling steps", "mauve", "MAUVE", scale="linear"),
     ),
 )
 
@@ -320,6 +319,25 @@ def _short(label: str) -> str:
     """A legend label: one line, no mathtext, cut when long."""
     text = one_line(label).replace("$", r"\$")
     return text if len(text) <= 28 else text[:27] + "\N{HORIZONTAL ELLIPSIS}"
+
+
+def _scaled(axes: Axes, scale: Scale) -> None:
+    """The y axis on this scale, with plain numbers."""
+    if scale == "log":
+        axes.set_yscale("log")
+        _plain_log(axes, "y")
+    elif scale == "symlog":
+        # Divergences of exact samples lie around 0, those of one step far above.
+        axes.set_yscale("symlog", linthresh=0.1, linscale=0.5)
+        axes.set_ylim(bottom=min(-0.03, axes.dataLim.y0))
+        axes.yaxis.set_major_locator(_fixed((0.0, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)))
+        axes.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
+
+
+def _fixed(places: tuple[float, ...]) -> Any:
+    from matplotlib.ticker import FixedLocator
+
+    return FixedLocator(places)
 
 
 def _plain_log(axes: Axes, which: str) -> None:

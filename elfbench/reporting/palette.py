@@ -11,7 +11,7 @@ _HUES = {
     "continuous": ("#E69F00", "#D55E00", "#8c5a00", "#f0c05a"),
     "imported": ("#009E73", "#00614a", "#66c5ab"),
     "control": ("#B03060", "#CC79A7", "#8b3a62", "#d9a0bf"),
-    "reference": ("#000000",),
+    "reference": ("#000000", "#6b6b6b", "#a08060"),
 }
 _MARKERS = "osD^vP*X"
 
