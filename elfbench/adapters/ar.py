@@ -67,6 +67,16 @@ class ArModel:
         # With a key-value cache every position passes through the network once.
         return sample_batch(ids, self.tokenizer, nfe=nfe, positions=request.length, seconds=time.perf_counter() - start)
 
+    def draw(self, probabilities: np.ndarray, uniforms: np.ndarray) -> np.ndarray:
+        """Ids [N] int64, by the function that the sampler calls."""
+        import torch
+
+        from dlm_baselines.categorical import draw
+
+        found = draw(torch.tensor(probabilities, device=self.device), torch.tensor(uniforms, device=self.device))
+        ids: np.ndarray = found.cpu().numpy()
+        return ids
+
     def nll(self, request: LikelihoodRequest) -> LikelihoodBatch:
         """Exact; a text of more tokens than the model's length is refused."""
         import torch

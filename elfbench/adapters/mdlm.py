@@ -52,6 +52,16 @@ class MdlmModel:
         seconds = time.perf_counter() - start
         return sample_batch(ids, self.tokenizer, nfe=nfe, positions=nfe * request.length, seconds=seconds)
 
+    def draw(self, probabilities: np.ndarray, uniforms: np.ndarray) -> np.ndarray:
+        """Ids [N] int64, by the function that the sampler calls."""
+        import torch
+
+        from dlm_baselines.categorical import draw
+
+        found = draw(torch.tensor(probabilities, device=self.device), torch.tensor(uniforms, device=self.device))
+        ids: np.ndarray = found.cpu().numpy()
+        return ids
+
     def trace(self, request: SampleRequest, frames: int) -> Trace:
         """Undecided positions are -1; the last frame is the sample."""
         recorder = Frames(frames, request.steps or 1, self.tokenizer, mask_id=self.net.config.vocab_size - 1)

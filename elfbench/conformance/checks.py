@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from elfbench.conformance.audit import TAIL, audit_tail
 from elfbench.conformance.verdict import Failure, Skip
 from elfbench.core.canonical import array_digest
 from elfbench.core.errors import ConfigError
@@ -22,6 +23,7 @@ from elfbench.core.seeds import row_seeds
 from elfbench.spec.card import ModelCard
 from elfbench.spec.sampling import (
     CountedModel,
+    DrawingModel,
     LikelihoodModel,
     LikelihoodRequest,
     Model,
@@ -283,6 +285,27 @@ def the_nll_bounds(subject: Subject) -> str:
     return f"sums to {total:.4f} over 127 letters"
 
 
+def the_draw_is_right_in_the_tail(subject: Subject) -> str:
+    """Of all float64 uniforms, each id gets its probability's share, down to 1e-7; a draw in float32 does not."""
+    model, family = subject.model, subject.card.family
+    if family in ("control", "reference"):
+        raise Skip(f"a {family} has no sampler to audit")
+    if not isinstance(model, DrawingModel):
+        raise Skip("the entry names no `draw`, so the tail was not audited")
+    try:
+        audit = audit_tail(model.draw)
+    except ValueError as error:
+        raise Failure(f"the draw can't be measured: {error}") from error
+    if audit.never_due:
+        raise Failure(f"ids of probability 0 are drawn with probability {audit.never_due:.1e}")
+    due, ratio = audit.worst
+    if not audit.passed:
+        raise Failure(
+            f"an id of probability {due:.0e} is drawn {ratio:.6g} times as often as it should; draw in float64"
+        )
+    return f"down to {min(TAIL):.0e}, rates are right to {max(abs(ratio - 1.0), 1e-16):.0e}"
+
+
 def golden_ids_are_unchanged(subject: Subject) -> str:
     """The toy's ids have the recorded digest."""
     if subject.golden is None:
@@ -316,6 +339,7 @@ CHECKS: tuple[Callable[[Subject], str], ...] = (
     raw_texts_are_the_valid_ids,
     a_trace_ends_in_the_sample,
     the_nll_bounds,
+    the_draw_is_right_in_the_tail,
     golden_ids_are_unchanged,
 )
 

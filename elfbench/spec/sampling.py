@@ -142,6 +142,16 @@ class CountedModel(Protocol):
 
 
 @runtime_checkable
+class DrawingModel(Protocol):
+    """A loaded entry that shows how `sample` draws a token: conformance measures with which probability it picks ids of the tail."""
+
+    def draw(self, probabilities: np.ndarray, uniforms: np.ndarray) -> np.ndarray:
+        """Ids [N] from probabilities [N, V] float64 (any V, rows sum to 1) and uniforms [N] float64 in [0, 1); the function that `sample`
+        calls. The uniforms of an id are one interval, in any order of ids."""
+        ...
+
+
+@runtime_checkable
 class TraceableModel(Protocol):
     """A loaded entry that shows its path."""
 

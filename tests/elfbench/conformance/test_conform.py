@@ -58,6 +58,13 @@ class Network:
             hook(self, (), None)
 
 
+def inverse_cdf(probabilities: np.ndarray, uniforms: np.ndarray) -> np.ndarray:
+    """Ids [N] at uniforms [N], in the arithmetic of probabilities [N, V]."""
+    cumulative = probabilities.cumsum(axis=1)
+    ids = (cumulative <= uniforms[:, None] * cumulative[:, -1:]).sum(axis=1)
+    return np.minimum(ids, probabilities.shape[1] - 1)
+
+
 @dataclass(frozen=True)
 class Good:
     """A model that keeps every promise; broken ones change one thing."""
@@ -95,6 +102,9 @@ class Good:
         tokens = self.sample(request).tokens
         texts = tuple(self.tokenizer.decode(row) for row in tokens)
         return Trace(np.array([0.5, 1.0]), np.stack([np.full_like(tokens, -1), tokens]), (texts, texts))
+
+    def draw(self, probabilities: np.ndarray, uniforms: np.ndarray) -> np.ndarray:
+        return inverse_cdf(probabilities, uniforms)
 
     def nll(self, request: LikelihoodRequest) -> LikelihoodBatch:
         lengths = np.array([len(text.encode()) for text in request.texts])
@@ -197,6 +207,30 @@ class NoBound(Good):
         return replace(good, nll_nats=good.nll_nats * 0.1)
 
 
+class DrawsInFloat32(Good):
+    def draw(self, probabilities: np.ndarray, uniforms: np.ndarray) -> np.ndarray:
+        return inverse_cdf(probabilities.astype(np.float32), uniforms.astype(np.float32))
+
+
+class HidesItsDraw(Good):
+    draw = None
+
+
+class DrawsTheImpossible(Good):
+    """Its smallest uniform picks id 1, whose probability is 0."""
+
+    def draw(self, probabilities: np.ndarray, uniforms: np.ndarray) -> np.ndarray:
+        return np.where(uniforms == 0.0, 1, super().draw(probabilities, uniforms))
+
+
+class HashesUniforms(Good):
+    """Its law is right, but no uniform leads where its neighbours lead."""
+
+    def draw(self, probabilities: np.ndarray, uniforms: np.ndarray) -> np.ndarray:
+        scattered = [row_generator(int(uniform * 2**53), 0).random() for uniform in uniforms]
+        return super().draw(probabilities, np.array(scattered))
+
+
 @dataclass(frozen=True)
 class Entry:
     card: ModelCard
@@ -225,6 +259,9 @@ BROKEN = [
     (Entry(GOOD_CARD, TraceElsewhere), "a trace ends in the sample"),
     (Entry(GOOD_CARD, NoBound), "the nll bounds"),
     (Entry(GOOD_CARD, IgnoresSteps), "steps are honored"),
+    (Entry(GOOD_CARD, DrawsInFloat32), "the draw is right in the tail"),
+    (Entry(GOOD_CARD, DrawsTheImpossible), "the draw is right in the tail"),
+    (Entry(GOOD_CARD, HashesUniforms), "the draw is right in the tail"),
 ]
 
 
@@ -234,6 +271,8 @@ def test_every_built_in_entry_conforms(name: str) -> None:
     assert [verdict for verdict in verdicts.values() if verdict.status == "failed"] == []
     assert verdicts["golden ids are unchanged"].status == "passed"
     assert verdicts["import is light"].status == "passed"
+    drawing = name.startswith(("mdlm-", "ar-")) and "exact" not in name
+    assert verdicts["the draw is right in the tail"].status == ("passed" if drawing else "skipped")
 
 
 def test_the_good_entry_passes_all() -> None:
@@ -245,10 +284,17 @@ def test_the_good_entry_passes_all() -> None:
     ]
 
 
-@pytest.mark.parametrize(("entry", "check"), BROKEN, ids=[check for _, check in BROKEN])
+@pytest.mark.parametrize(("entry", "check"), BROKEN, ids=[entry.kind.__name__ for entry, _ in BROKEN])
 def test_a_broken_entry_fails_exactly_its_check(entry: Entry, check: str) -> None:
     failed = [verdict.check for verdict in conform_entry(entry, "broken") if verdict.status == "failed"]
     assert failed == [check]
+
+
+def test_an_entry_without_a_draw_is_told_that_its_tail_was_not_audited() -> None:
+    verdicts = {verdict.check: verdict for verdict in conform_entry(Entry(GOOD_CARD, HidesItsDraw), "hiding")}
+    assert "failed" not in {verdict.status for verdict in verdicts.values()}
+    tail = verdicts["the draw is right in the tail"]
+    assert (tail.status, tail.message) == ("skipped", "the entry names no `draw`, so the tail was not audited")
 
 
 def test_changed_golden_ids_and_heavy_imports_fail() -> None:
