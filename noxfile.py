@@ -92,6 +92,30 @@ def package(session: nox.Session) -> None:
 
 
 @nox.session
+def gate(session: nox.Session) -> None:
+    """The project's own quality gate: samples the oracle entries until the committed baseline decides; trains nothing."""
+    _install(session, "-e", ".[run]")
+    store = Path(session.create_tmp()) / "gate"
+    baseline = "suites/gates/gate.json"
+    command = ["elfbench", "run", "gate", "--until-decided", baseline, "--out", str(store), "--refresh", "stale"]
+    session.run(*command, *session.posargs, env=SMALL_MACHINE)
+
+
+@nox.session
+def gate_simulation(session: nox.Session) -> None:
+    """Thousands of simulated suites: how often the gates cry wolf and what they catch. Remakes reports/gates/simulation.*."""
+    _install(session, "-e", ".")
+    session.run("python", "-m", "elfbench.gates.simulation", "--out", "reports/gates", env=SMALL_MACHINE)
+
+
+@nox.session
+def gate_audit(session: nox.Session) -> None:
+    """Real faults and honest runs with fresh seeds against the gates (about 15 minutes). Remakes reports/gates/regressions.*."""
+    _install(session, "-e", ".[run]")
+    session.run("python", "tests/gates/regressions.py", *session.posargs, env=SMALL_MACHINE)
+
+
+@nox.session
 def golden(session: nox.Session) -> None:
     """Rewrites the golden ids of the entries' toys and prints what changed."""
     _install(session, "-e", ".[run]")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -16,7 +17,8 @@ from rich.text import Text
 
 Json = Annotated[bool, typer.Option("--json", help="Print exactly one JSON document on stdout.")]
 stderr = Console(stderr=True, highlight=False)
-stdout = Console(highlight=False)
+# A pipe or a CI log has no width; 80 columns would fold the tables.
+stdout = Console(highlight=False, width=None if sys.stdout.isatty() or "COLUMNS" in os.environ else 120)
 
 
 def print_json(document: object) -> None:
@@ -36,7 +38,7 @@ def print_table(
             name,
             justify="right" if name in right else "left",
             overflow="fold",
-            no_wrap=name in ("name", "model", "metric", "95% interval"),
+            no_wrap=name in ("name", "model", "metric", "cell", "95% interval", "surely between"),
         )
     for row in rows:
         table.add_row(*(Text("-" if cell is None else str(cell)) for cell in row))

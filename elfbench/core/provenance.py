@@ -62,6 +62,14 @@ def commit() -> tuple[str | None, bool | None]:
     return (head, dirty) if tracked else (None, None)
 
 
+def git_user() -> str | None:
+    """git's user.name, for the history of a baseline; None where there is none."""
+    try:
+        return _git(Path.cwd(), "config", "user.name") or None
+    except (OSError, subprocess.CalledProcessError):
+        return None
+
+
 def versions() -> dict[str, str]:
     """Versions of elfbench, Python and the packages that can move a number, of those installed."""
     found = {"elfbench": version(), "python": platform.python_version()}

@@ -64,6 +64,11 @@ def unigram_entropy(rows: Rows, reference: Rows | None, context: EstimateContext
     return as_estimate(interval, "sampling of rows", {"pooled_entropy_nats": pooled_entropy(grams), **left_out(grams)})
 
 
+def _entropy_by_row(rows: Rows) -> tuple[np.ndarray, np.ndarray]:
+    grams = ngrams_of(rows, 1, name="unigram_entropy")
+    return row_entropies(grams), np.ones(rows.n)
+
+
 UNIGRAM_ENTROPY = Metric(
     name="unigram_entropy",
     version=1,
@@ -74,6 +79,7 @@ UNIGRAM_ENTROPY = Metric(
     estimate=unigram_entropy,
     parameters={"order": 1, "resamples": RESAMPLES},
     min_rows=2,
+    per_row=_entropy_by_row,
     description=(
         "Mean over rows of the plug-in unigram entropy of the first W measuring tokens; "
         "a proxy for diversity within a text."

@@ -58,6 +58,8 @@ GEN_PPL = Metric(
     parameters={"pooling": "tokens"},
     min_rows=2,
     length_sensitive=False,  # protocol `clean` drops nothing but empty texts
+    per_row=lambda rows: (column(rows, "nll_nats"), column(rows, "n_scored")),
+    per_row_scale="log",
     description=(
         "Generative perplexity under the judge: exp of the pooled negative log-likelihood per token. Low values also "
         "come from repetition and low temperature: read it beside the entropy."
@@ -74,6 +76,7 @@ BITS_PER_BYTE = Metric(
     parameters={"pooling": "bytes"},
     min_rows=2,
     length_sensitive=False,  # protocol `clean` drops nothing but empty texts
+    per_row=lambda rows: (column(rows, "nll_nats") / _BITS, column(rows, "n_bytes_scored")),
     description=(
         "The judge's negative log-likelihood per UTF-8 byte of the samples, in bits: comparable between "
         "judges' tokenizers."

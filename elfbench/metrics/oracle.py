@@ -6,6 +6,7 @@ All read the measurement `oracle`: per row the verdicts of `elfbench.language.se
 from __future__ import annotations
 
 from functools import partial
+from typing import Any
 
 import numpy as np
 
@@ -83,7 +84,9 @@ def _xlogx_without(grams: NGrams) -> FloatArray:
     return without
 
 
-def _metric(name: str, title: str, unit: str, direction: Direction, estimate: Estimator, description: str) -> Metric:
+def _metric(
+    name: str, title: str, unit: str, direction: Direction, estimate: Estimator, description: str, **fields: Any
+) -> Metric:
     return Metric(
         name=name,
         version=1,
@@ -94,7 +97,12 @@ def _metric(name: str, title: str, unit: str, direction: Direction, estimate: Es
         estimate=estimate,
         parameters={"smoothing": SMOOTHING},
         description=description,
+        **fields,
     )
+
+
+def _broken_by_row(rows: Rows, *, rule: int) -> tuple[np.ndarray, np.ndarray]:
+    return np.stack(rows.columns["broken"])[:, rule], column(rows, "n_sentences")
 
 
 ORACLE_NLL = _metric(
@@ -105,6 +113,7 @@ ORACLE_NLL = _metric(
     oracle_nll,
     "Exact negative log-likelihood of the samples under the oracle language, smoothed by 0.001. The language's own value is its "
     "entropy; below it lies a collapse onto frequent sentences.",
+    per_row=lambda rows: (column(rows, "nll_nats"), column(rows, "n_words")),
 )
 GRAMMATICAL = _metric(
     "grammatical",
@@ -113,6 +122,7 @@ GRAMMATICAL = _metric(
     "higher",
     partial(share_of_sentences, name="n_grammatical"),
     "Share of whole sentences that the grammar of the oracle language allows. It rewards collapse: read it beside the entropy.",
+    per_row=lambda rows: (column(rows, "n_grammatical"), column(rows, "n_sentences")),
 )
 NOVEL_SENTENCES = _metric(
     "novel_sentences",
@@ -121,6 +131,7 @@ NOVEL_SENTENCES = _metric(
     "match",
     partial(share_of_sentences, name="n_novel"),
     "Share of whole sentences that the training set of the oracle language does not hold.",
+    per_row=lambda rows: (column(rows, "n_novel"), column(rows, "n_sentences")),
 )
 ORACLE_KL = _metric(
     "oracle_kl",
@@ -139,6 +150,7 @@ BROKEN = {
         "lower",
         partial(share_of_sentences, name="broken", rule=number),
         f"Share of whole sentences whose first broken rule is {rule}.",
+        per_row=partial(_broken_by_row, rule=number),
     )
     for number, rule in enumerate(
         ("subject-verb", "determiner-noun", "article", "pronoun", "name", "bracket", "word-order")

@@ -38,6 +38,7 @@ _METRICS = {
     **{f"distinct_{n}": f"elfbench.metrics.distinct:DISTINCT_{n}" for n in (1, 2, 3, 4)},
     **{f"rep_{n}": f"elfbench.metrics.repetition:REP_{n}" for n in (2, 3, 4)},
     "corpus_entropy": "elfbench.metrics.entropy:CORPUS_ENTROPY",
+    "unique_share": "elfbench.metrics.unique:UNIQUE_SHARE",
     "oracle_nll": "elfbench.metrics.oracle:ORACLE_NLL",
     "oracle_kl": "elfbench.metrics.oracle:ORACLE_KL",
     "grammatical": "elfbench.metrics.oracle:GRAMMATICAL",

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 _INCHES = (5.6, 3.6)
-_RC: dict[Any, Any] = {
+RC: dict[Any, Any] = {
     "font.family": "serif",
     "font.serif": ["DejaVu Serif"],
     "mathtext.fontset": "dejavuserif",
@@ -83,7 +83,7 @@ def draw_figures(section: Section) -> list[Figure]:
             "figures need matplotlib", found="not installed", remedy="pip install 'elfbench[report]'"
         ) from error
     drawn = []
-    with mpl.rc_context(_RC):
+    with mpl.rc_context(RC):
         for name, caption, draw in _FIGURES:
             figure = _drawn(section, name, caption, draw)
             if figure is not None:

@@ -6,31 +6,21 @@ share one file, and asking for more rows measures only the new blocks.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
-from elfbench.core.canonical import digest, text_digest
 from elfbench.core.errors import unknown
 from elfbench.language.oracle import oracle
 from elfbench.language.sentences import judge
 from elfbench.running.instruments import Instruments
 from elfbench.running.reporter import Reporter
+from elfbench.store.blocks import BLOCK_ROWS, Columns, block_keys, columns
 from elfbench.store.store import Store
 
-BLOCK_ROWS = 32
 _VERSIONS = {"tokens": 1, "judge_nll": 1, "features": 1, "oracle": 1, "cost": 1}
-
-
-@dataclass(frozen=True, slots=True)
-class Columns:
-    """Measured columns of rows [0, n), in row order."""
-
-    values: dict[str, Any]
-    n: int
 
 
 def measurement_protocol(name: str, instruments: Instruments) -> dict[str, Any]:
@@ -59,43 +49,24 @@ def measurement_protocol(name: str, instruments: Instruments) -> dict[str, Any]:
     return document
 
 
-def identity(protocol: Mapping[str, Any]) -> dict[str, Any]:
-    """A protocol without the names of what it knows by digest: renaming a judge's folder changes no fingerprint."""
-    return {
-        key: {"digest": part["digest"]}
-        if isinstance(part, Mapping) and "digest" in part
-        else identity(part)
-        if isinstance(part, Mapping)
-        else part
-        for key, part in protocol.items()
-    }
-
-
-def _block_key(protocol: Mapping[str, Any], block: Sequence[str]) -> str:
-    return digest({"protocol": identity(protocol), "texts": [text_digest(text) for text in block]})
-
-
 def measured(name: str, texts: Sequence[str], instruments: Instruments, store: Store, reporter: Reporter) -> Columns:
     """The columns of measurement `name` for `texts`, from the store where present, computed and stored where not."""
     protocol = measurement_protocol(name, instruments)
-    blocks = [list(texts[start : start + BLOCK_ROWS]) for start in range(0, len(texts), BLOCK_ROWS)]
-    keys = [_block_key(protocol, block) for block in blocks]
     tables = []
-    for key, block in zip(keys, blocks, strict=True):
+    for number, key in enumerate(block_keys(protocol, texts)):
         if not store.has_measurement(key):
+            block = list(texts[number * BLOCK_ROWS : (number + 1) * BLOCK_ROWS])
             store.write_measurement(key, _measure_block(name, block, instruments, reporter), protocol)
         tables.append(store.measurement(key))
-    return _columns(pa.concat_tables(tables))
+    return columns(pa.concat_tables(tables))
 
 
 def blocks_missing(name: str, texts: Sequence[str], instruments: Instruments, store: Store) -> int:
     """Rows that `measured` would have to compute."""
-    protocol = measurement_protocol(name, instruments)
     missing = 0
-    for start in range(0, len(texts), BLOCK_ROWS):
-        block = texts[start : start + BLOCK_ROWS]
-        if not store.has_measurement(_block_key(protocol, block)):
-            missing += len(block)
+    for number, key in enumerate(block_keys(measurement_protocol(name, instruments), texts)):
+        if not store.has_measurement(key):
+            missing += min(BLOCK_ROWS, len(texts) - number * BLOCK_ROWS)
     return missing
 
 
@@ -152,15 +123,3 @@ def _oracle(texts: list[str], instruments: Instruments) -> pa.Table:
 
 
 _MEASURES = {"tokens": _tokens, "judge_nll": _judge_nll, "features": _features, "oracle": _oracle}
-
-
-def _columns(table: pa.Table) -> Columns:
-    values: dict[str, Any] = {}
-    for name in table.column_names:
-        column = table.column(name)
-        if pa.types.is_list(column.type):
-            rows = [np.asarray(row) for row in column.to_numpy()]
-            values[name] = np.stack(rows) if pa.types.is_floating(column.type.value_type) else rows
-        else:
-            values[name] = column.to_numpy()
-    return Columns(values, table.num_rows)

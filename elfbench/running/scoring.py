@@ -6,16 +6,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
 from elfbench.core.canonical import digest, text_digest
 from elfbench.core.errors import ConfigError, ElfbenchError
 from elfbench.registry import catalog
 from elfbench.running import measuring
 from elfbench.running.instruments import Instruments
 from elfbench.running.reporter import Reporter
-from elfbench.spec.metric import EstimateContext, Metric, Rows, Score
+from elfbench.spec.metric import EstimateContext, Metric, Rows, Score, usable_rows
 from elfbench.spec.suite import SuiteMetric
+from elfbench.store.blocks import identity
 from elfbench.store.shards import StoredRows
 from elfbench.store.store import Store
 
@@ -46,7 +45,7 @@ class MetricPlan:
     @property
     def fingerprint(self) -> str:
         """Tables refuse to mix these."""
-        return digest(measuring.identity(self.protocol))
+        return digest(identity(self.protocol))
 
     def describe(self) -> dict[str, Any]:
         """What the suite record keeps of it."""
@@ -186,11 +185,11 @@ def _score(
         used = _cost_rows(rows, n, plan)
     else:
         columns = measuring.measured(metric.measurement, _texts(rows, n, instruments), instruments, store, reporter)
-        used = _usable(columns, plan, instruments)
+        used = usable_rows(metric, columns.values, plan.n_requested, instruments.measure)
     other = None
     if metric.needs_reference and reference is not None:
         columns = measuring.measured(metric.measurement, list(reference.texts), instruments, store, reporter)
-        other = _usable(columns, plan, instruments)
+        other = usable_rows(metric, columns.values, plan.n_requested, instruments.measure)
     for side, name in ((used, "samples"), (other, "reference")):
         if side is not None and side.n < metric.min_rows:
             raise ConfigError(
@@ -224,23 +223,6 @@ def _score(
 def _texts(rows: StoredRows, n: int, instruments: Instruments) -> list[str]:
     texts = rows.texts if instruments.measure.view == "final" else rows.raw_texts
     return texts[:n]
-
-
-def _usable(columns: measuring.Columns, plan: MetricPlan, instruments: Instruments) -> Rows:
-    """Drops empty rows always, and rows shorter than the window where the metric and the measure say so."""
-    counts = np.asarray(columns.values["n_tokens"])
-    keep = counts > 0
-    if "n_scored" in columns.values:
-        keep &= np.asarray(columns.values["n_scored"]) > 0
-    window = instruments.measure.window
-    if plan.metric.length_sensitive and window is not None and instruments.measure.short == "drop":
-        keep &= counts >= window
-    kept = np.flatnonzero(keep)
-    values = {
-        name: [column[i] for i in kept] if isinstance(column, list) else column[kept]
-        for name, column in columns.values.items()
-    }
-    return Rows(values, n=len(kept), n_requested=plan.n_requested, n_dropped=int(len(counts) - len(kept)))
 
 
 def _cost_rows(rows: StoredRows, n: int, plan: MetricPlan) -> Rows:

@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from elfbench.spec.measure import Measure
 from elfbench.spec.record import Record
 
 Direction = Literal["lower", "higher", "match"]
@@ -26,6 +27,8 @@ class Rows:
     n_requested: int
     n_dropped: int
     """Rows left out because they were empty or shorter than the window."""
+    kept: np.ndarray | None = None
+    """[n] the numbers of these rows in their cell, where rows pair across cells."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +55,8 @@ class EstimateContext(Record):
 
 
 Estimator = Callable[[Rows, Rows | None, EstimateContext], Estimate]
+PerRow = Callable[[Rows], tuple[np.ndarray, np.ndarray]]
+"""rows -> (numerator [n], denominator [n]): the metric, or its logarithm, is the sum of the first over the sum of the second."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +76,10 @@ class Metric:
     """Constants of the definition; part of the fingerprint."""
     needs_reference: bool = False
     min_rows: int = 2
+    per_row: PerRow | None = None
+    """Its sufficient statistics by row, where it is a ratio of sums: what gates and comparisons rest on. None for pooled metrics."""
+    per_row_scale: Literal["value", "log"] = "value"
+    """log: the ratio of sums is the metric's logarithm (gen-PPL), so that its differences are relative changes of the metric."""
     length_sensitive: bool = True
     """Its value moves with text length: rows shorter than the window are dropped when the measure says so."""
     description: str = ""
@@ -97,6 +106,23 @@ class Score(Record):
     detail: Mapping[str, float | int | str]
     rows_digest: str
     reference_digest: str | None
+
+
+def usable_rows(metric: Metric, columns: Mapping[str, Any], n_requested: int, measure: Measure) -> Rows:
+    """The rows of measured `columns` that `metric` may use: empty rows are dropped always, rows shorter than the window where the metric
+    and the measure say so."""
+    counts = np.asarray(columns["n_tokens"])
+    keep = counts > 0
+    if "n_scored" in columns:
+        keep &= np.asarray(columns["n_scored"]) > 0
+    if metric.length_sensitive and measure.window is not None and measure.short == "drop":
+        keep &= counts >= measure.window
+    kept = np.flatnonzero(keep)
+    values = {
+        name: [column[i] for i in kept] if isinstance(column, list) else column[kept]
+        for name, column in columns.items()
+    }
+    return Rows(values, n=len(kept), n_requested=n_requested, n_dropped=int(len(counts) - len(kept)), kept=kept)
 
 
 def column(rows: Rows, name: str) -> np.ndarray:

@@ -51,6 +51,35 @@ class SuiteReference(Record):
     rows: int = Field(ge=1)
 
 
+class LossGate(Record):
+    """A metric that is a ratio of sums over rows; a loss is a change to the worse, relative to the baseline's value."""
+
+    metric: str
+    margin: float = Field(default=0.05, gt=0.0, lt=1.0)
+    """The gate passes where the loss is surely below this."""
+    least: float = Field(default=0.01, ge=0.0, lt=1.0)
+    """A sure loss smaller than this is no failure."""
+
+
+class FloorGate(Record):
+    """A line that may not be crossed, whatever the other rows, cells and gates say: the alarm for a collapse."""
+
+    metric: str
+    share: float = Field(gt=0.0, lt=1.0)
+    """The floor as a share of the baseline's value."""
+
+
+class SuiteGates(Record):
+    """What `elfbench check` decides of every cell of the suite."""
+
+    loss: tuple[LossGate, ...] = Field(min_length=1)
+    floor: tuple[FloorGate, ...] = ()
+    alpha: float = Field(default=0.0025, gt=0.0, le=0.05)
+    """Chance that an honest run fails, over all gates and looks together."""
+    first_rows: int = Field(ge=32)
+    """Fewest rows of a decision, and the first look of `run --until-decided`."""
+
+
 class Suite(Record):
     """A whole suite."""
 
@@ -69,6 +98,8 @@ class Suite(Record):
     reference: SuiteReference | None = None
     models: tuple[SuiteModel, ...] = Field(min_length=1)
     metrics: tuple[SuiteMetric, ...] = Field(min_length=1)
+    gates: SuiteGates | None = None
+    """Its gates, for a suite that CI decides by; `rows` is then the most that a decision may take."""
 
     @property
     def digest(self) -> str:

@@ -35,6 +35,8 @@ def _cli(*arguments: str) -> str:
         _cli("--help"),
         *(_cli("list", kind) for kind in ("models", "suites", "metrics", "judges")),
         _cli("run", "--help"),
+        _cli("check", "--help"),
+        _cli("compare", "--help"),
         _cli("show", "mdlm-sotu"),
     ],
 )

@@ -1,0 +1,1 @@
+"""L4: regression gates: a store against a committed baseline, decided from stored numbers; no torch, no sampling."""

@@ -1,0 +1,244 @@
+"""One metric of two cells: the difference with its interval, its p-value, an effect size, and which side it speaks for.
+
+Metrics that are ratios of sums over rows compare by the delta method, paired where both cells draw from one root seed (row i has the same
+seed in both). Of pooled metrics only the stored intervals are known: they count as independent normals.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+import numpy as np
+from scipy.stats import norm
+
+from elfbench.registry import catalog
+from elfbench.reporting.pairs import Pair, Side
+from elfbench.spec.measure import Measure
+from elfbench.spec.metric import Direction, Score
+from elfbench.statistics.difference import paired_difference, unpaired_difference
+from elfbench.statistics.interval import DEGENERATE
+from elfbench.store.row_sums import RowSums, row_sums
+from elfbench.store.shards import StoredRows
+
+_NEARLY = 0.05
+"""Share by which the rows of two pooled scores may differ in number."""
+CAVEAT = "covers sampling of rows; training-seed variance unknown"
+_LEVEL = 0.95
+
+Outcome = Literal["tie", "A", "B", "differs"]
+"""A or B: that side is better by the metric's direction. differs: not tied, and better is not defined or not sure."""
+
+
+@dataclass(frozen=True, slots=True)
+class Compared:
+    """One metric of one pair."""
+
+    suite: str
+    row: str
+    metric: str
+    title: str
+    unit: str
+    direction: Direction
+    is_cost: bool
+    a: float
+    b: float
+    scale: Literal["difference", "relative"]
+    """difference: B - A in the metric's unit; relative: B / A - 1, for metrics whose logarithm is a mean."""
+    difference: float
+    low: float
+    high: float
+    """Two-sided 95 % interval, not adjusted for how many there are."""
+    p: float
+    p_adjusted: float
+    outcome: Outcome
+    effect: float | None
+    """Difference over the pooled standard deviation of a row's influence (Cohen's d); of pooled metrics, the one that the stored
+    intervals imply. None for costs and where rows don't vary."""
+    effect_low: float | None
+    effect_high: float | None
+    n_a: int
+    n_b: int
+    paired: bool
+    method: str
+    covers: str
+    notes: tuple[str, ...]
+
+
+def incomparable(scores: tuple[Score, Score]) -> str | None:
+    """Why two stored scores of one protocol can't be compared, or None.
+
+    The value of a pooled metric may move with the number of rows (distinct-n falls, MAUVE's bias shrinks), and its interval doesn't say so.
+    """
+    counts = scores[0].n, scores[1].n
+    if _has_rows(scores) or _is_cost(scores[0]) or abs(counts[0] - counts[1]) <= _NEARLY * max(counts):
+        return None
+    return f"pooled over unequal numbers of rows, {counts[0]} in A and {counts[1]} in B"
+
+
+def _has_rows(scores: tuple[Score, Score]) -> bool:
+    """Whether the installed metric has statistics by row, and is the one that was scored."""
+    if scores[0].metric not in catalog.metrics():
+        return False
+    metric = catalog.metrics().get(scores[0].metric)
+    return metric.per_row is not None and metric.version == scores[0].version
+
+
+def _is_cost(score: Score) -> bool:
+    return bool(score.protocol["measurement"]["measurement"] == "cost")
+
+
+def compared(pair: Pair, name: str, scores: tuple[Score, Score], stored: Sequence[StoredRows]) -> Compared:
+    """The metric `name`, scored on both sides; `outcome` says which side is better should the difference be real."""
+    described = _described(pair.a, scores[0]) or _described(pair.b, scores[1]) or {}
+    has_rows, is_cost = _has_rows(scores), _is_cost(scores[0])
+    numbers: dict[str, Any] = _delta_method(pair, name, scores, stored) if has_rows else _pooled(scores)
+    if is_cost:
+        # The spread of a row is no scale for a cost.
+        numbers["effect"] = numbers["effect_low"] = numbers["effect_high"] = None
+    notes = [
+        f"{side}: rows do not vary, which says nothing about others"
+        for side, score in zip("AB", scores, strict=True)
+        if score.method == DEGENERATE and not is_cost
+    ]
+    if not has_rows and not is_cost and scores[0].n != scores[1].n:
+        notes.append("pooled over numbers of rows that are not quite equal")
+    one = Compared(
+        suite=pair.suite,
+        row=pair.name,
+        metric=name,
+        title=str(described.get("title", name)),
+        unit=scores[0].unit,
+        direction=described.get("direction", "match"),
+        is_cost=is_cost,
+        p_adjusted=1.0,
+        outcome="tie",
+        covers=scores[0].covers if is_cost else CAVEAT,
+        notes=(*numbers.pop("notes"), *notes),
+        **numbers,
+    )
+    better, note = _better(pair, one, scores)
+    return replace(one, outcome=better, notes=(*one.notes, *note))
+
+
+def _delta_method(pair: Pair, name: str, scores: tuple[Score, Score], stored: Sequence[StoredRows]) -> dict[str, Any]:
+    """The delta method; on the rows that both sides use, where they pair."""
+    metric = catalog.metrics().get(name)
+    a, b = (
+        row_sums(
+            side.store,
+            rows,
+            metric,
+            measurement=score.protocol["measurement"],
+            measure=Measure.model_validate(side.section.suite["measure"]),
+            n_rows=score.n_requested,
+        )
+        for side, score, rows in zip((pair.a, pair.b), scores, stored, strict=True)
+    )
+    notes = []
+    left, right, paired = _paired(pair, a, b)
+    if paired and (len(left.rows), len(right.rows)) != (len(a.rows), len(b.rows)):
+        notes.append(f"on the {len(left.rows)} rows that both sides use, of {len(a.rows)} in A and {len(b.rows)} in B")
+    found = (paired_difference if paired else unpaired_difference)(left.ratio, right.ratio, name=name)
+    low, high = found.lower((1.0 - _LEVEL) / 2.0), found.upper((1.0 - _LEVEL) / 2.0)
+    spread = _pooled_spread((left.spread, len(left.rows)), (right.spread, len(right.rows)))
+    log = metric.per_row_scale == "log"
+    value, change = (math.exp, math.expm1) if log else (float, float)
+    return {
+        "a": value(left.value),
+        "b": value(right.value),
+        "scale": "relative" if log else "difference",
+        "difference": change(found.value),
+        "low": change(low),
+        "high": change(high),
+        "p": found.p_two_sided(),
+        **_effects(found.value, low, high, spread),
+        "n_a": found.n_a,
+        "n_b": found.n_b,
+        "paired": paired,
+        "method": f"delta method over rows{' of the logarithm' if log else ''}, {'paired' if paired else 'two samples (Welch)'}",
+        "notes": notes,
+    }
+
+
+def _paired(pair: Pair, a: RowSums, b: RowSums) -> tuple[RowSums, RowSums, bool]:
+    """Rows of equal root seeds pair. Imported rows have no seeds: their order may mean anything."""
+    seeds = {side.store.cell(side.cell.id).root_seed for side in (pair.a, pair.b)}
+    if len(seeds) == 1 and not pair.a.imported and not pair.b.imported:
+        shared, left, right = np.intersect1d(a.rows, b.rows, assume_unique=True, return_indices=True)
+        left_rows, right_rows = a.only(left), b.only(right)
+        if len(shared) >= 2 and left_rows.denominator.sum() > 0 and right_rows.denominator.sum() > 0:
+            return left_rows, right_rows, True
+    return a, b, False
+
+
+def _pooled(scores: tuple[Score, Score]) -> dict[str, Any]:
+    """Values and intervals only. A skewed or clipped interval counts with its longer arm, at both sides."""
+    errors = [
+        max(score.high - score.value, score.value - score.low) / float(norm.isf((1.0 - score.level) / 2.0))
+        for score in scores
+    ]
+    difference, error = scores[1].value - scores[0].value, math.hypot(*errors)
+    half = error * float(norm.isf((1.0 - _LEVEL) / 2.0))
+    p = 2.0 * float(norm.sf(abs(difference) / error)) if error > 0.0 else 1.0 if difference == 0.0 else 0.0
+    # The standard error of n rows implies the spread of one, whatever the estimator: that of its jackknife pseudo-values.
+    spread = _pooled_spread(
+        *((error * math.sqrt(score.n), score.n) for error, score in zip(errors, scores, strict=True))
+    )
+    return {
+        "a": scores[0].value,
+        "b": scores[1].value,
+        "scale": "difference",
+        "difference": difference,
+        "low": difference - half,
+        "high": difference + half,
+        "p": p,
+        **_effects(difference, difference - half, difference + half, spread),
+        "n_a": scores[0].n,
+        "n_b": scores[1].n,
+        "paired": False,
+        "method": "stored intervals as independent normals",
+        "notes": [],
+    }
+
+
+def _pooled_spread(a: tuple[float, int], b: tuple[float, int]) -> float:
+    freedom = a[1] + b[1] - 2
+    return math.sqrt(((a[1] - 1) * a[0] ** 2 + (b[1] - 1) * b[0] ** 2) / freedom) if freedom > 0 else 0.0
+
+
+def _effects(value: float, low: float, high: float, spread: float) -> dict[str, float | None]:
+    parts = {"effect": value, "effect_low": low, "effect_high": high}
+    return {key: part / spread if spread > 0.0 else None for key, part in parts.items()}
+
+
+def _better(pair: Pair, one: Compared, scores: tuple[Score, Score]) -> tuple[Outcome, tuple[str, ...]]:
+    """Which side would be better if the difference is real, and a note where that can't be said."""
+    if one.direction != "match":
+        return ("B" if (one.difference > 0.0) == (one.direction == "higher") else "A"), ()
+    reference = pair.a.section.reference_row()
+    target = reference.value(one.metric) if reference else None
+    if reference is None or target is None or target.fingerprint != scores[0].fingerprint:
+        return "differs", ("no reference row to be nearer to",)
+    if reference.id in (pair.a.cell.id, pair.b.cell.id):
+        return "differs", ("one side is the reference",)
+    # B is nearer exactly where the reference lies on B's side of the midpoint; both are estimates.
+    halves = [(score.high - score.low) / 2.0 for score in (*scores, target)]
+    distance = target.value - (one.a + one.b) / 2.0
+    if abs(distance) <= math.hypot(halves[0] / 2.0, halves[1] / 2.0, halves[2]):
+        return "differs", (f"about equally far from the reference ({target.value:.4g})",)
+    nearer: Outcome = "B" if (distance > 0.0) == (one.b > one.a) else "A"
+    return nearer, (f"{nearer} is nearer to the reference ({target.value:.4g})",)
+
+
+def _described(side: Side, score: Score) -> Mapping[str, Any] | None:
+    return next(
+        (
+            metric
+            for metric in side.section.metrics
+            if (metric["metric"], metric["fingerprint"]) == (score.metric, score.fingerprint)
+        ),
+        None,
+    )
