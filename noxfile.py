@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
 
 import nox
@@ -95,9 +96,10 @@ def package(session: nox.Session) -> None:
 def gate(session: nox.Session) -> None:
     """The project's own quality gate: samples the oracle entries until the committed baseline decides; trains nothing."""
     _install(session, "-e", ".[run]")
-    store = Path(session.create_tmp()) / "gate"
-    baseline = "suites/gates/gate.json"
-    command = ["elfbench", "run", "gate", "--until-decided", baseline, "--out", str(store), "--refresh", "stale"]
+    store, baseline = Path(session.create_tmp()) / "gate", "suites/gates/gate.json"
+    # A fresh store: one of an older suite or seed would be refused.
+    shutil.rmtree(store, ignore_errors=True)
+    command = ["elfbench", "run", "gate", "--until-decided", baseline, "--out", str(store)]
     session.run(*command, *session.posargs, env=SMALL_MACHINE)
 
 

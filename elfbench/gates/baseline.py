@@ -18,6 +18,7 @@ from elfbench.core import provenance
 from elfbench.core.canonical import canonical_json, digest
 from elfbench.core.errors import ConfigError
 from elfbench.gates.evidence import CellEvidence, Evidence, GateRows
+from elfbench.registry import catalog
 from elfbench.spec.record import Record
 
 SCHEMA = 1
@@ -178,8 +179,13 @@ def _rows(rows: GateRows) -> BaselineRows:
 
 
 def _of_baseline(cell: BaselineCell) -> dict[str, float]:
-    losses = {name: _rounded(rows.gate_rows().value) for name, rows in cell.losses.items()}
+    losses = {name: _metric_value(name, rows.gate_rows()) for name, rows in cell.losses.items()}
     return {**losses, **cell.values}
+
+
+def _metric_value(name: str, rows: GateRows) -> float:
+    # People read a perplexity in the history, not its logarithm.
+    return _rounded(math.exp(rows.value) if catalog.metrics().get(name).per_row_scale == "log" else rows.value)
 
 
 def _values(cells: Mapping[str, Mapping[str, float]]) -> dict[str, float]:

@@ -282,6 +282,7 @@ def _floor(metric: str, share: float, before: BaselineCell, cell: CellEvidence) 
         baseline=baseline,
         current=cell.values[metric],
         floor=share * baseline,
+        n_baseline=before.n_rows,
         n=cell.n_rows,
     )
 

@@ -51,6 +51,7 @@ class FloorQuestion:
     baseline: float
     current: float
     floor: float
+    n_baseline: int
     n: int
 
 
@@ -162,7 +163,7 @@ def _floor_verdict(question: FloorQuestion) -> Verdict:
         status=status,
         baseline=question.baseline,
         value=question.current,
-        n_baseline=question.n,
+        n_baseline=question.n_baseline,
         n=question.n,
         loss=None,
         lower=None,

@@ -43,7 +43,7 @@ def _question(before: np.ndarray, after: np.ndarray, **changes: object) -> LossQ
 
 
 def _floor(current: float) -> FloorQuestion:
-    return FloorQuestion("toy", "unigram_entropy", "entropy", 5.0, current, 4.75, 100)
+    return FloorQuestion("toy", "unigram_entropy", "entropy", 5.0, current, 4.75, 200, 100)
 
 
 def _loss(size: float, n: int = N, **changes: object) -> LossQuestion:
