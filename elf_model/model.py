@@ -1,4 +1,4 @@
-"""A trained ELF as one file: safetensors in half precision, with its config and latent table.
+"""A trained ELF as one file: safetensors (half precision, or full for imported weights), with its config and latent table.
 
 The metadata key "elf" holds a JSON document {"format", "config", "notes"}. The table [V, C] is stored as the
 tensor "latents.table". Not the authors' format: see `elf_model.official`.
@@ -45,16 +45,17 @@ def save_model(
     weights: Mapping[str, Tensor] | None = None,
     table: Tensor | None = None,
     notes: Mapping[str, Any] | None = None,
+    dtype: torch.dtype = torch.float16,
 ) -> None:
-    """Write `net`, or `weights` in its place (such as an average); refuses what half precision cannot hold."""
+    """Write `net`, or `weights` in its place (such as an average); refuses what `dtype` (float16, float32) cannot hold."""
     source = net.state_dict() if weights is None else weights
     tensors = {**source, **({} if table is None else {_TABLE: table})}
-    halves = {key: tensor.detach().to("cpu", torch.float16).contiguous() for key, tensor in tensors.items()}
-    for key, tensor in halves.items():
+    stored = {key: tensor.detach().to("cpu", dtype, copy=True).contiguous() for key, tensor in tensors.items()}
+    for key, tensor in stored.items():
         if not bool(torch.isfinite(tensor).all()):
-            raise ValueError(f"{key} is not finite in half precision, so {path.name} was not written")
+            raise ValueError(f"{key} is not finite in {dtype}, so {path.name} was not written")
     document = {"format": _FORMAT, "config": net.config.to_dict(), "notes": dict(notes or {})}
-    save_file(halves, path, metadata={"elf": json.dumps(document, sort_keys=True, allow_nan=False)})
+    save_file(stored, path, metadata={"elf": json.dumps(document, sort_keys=True, allow_nan=False)})
 
 
 def load_model(path: Path) -> LoadedElf:

@@ -11,6 +11,12 @@ _SHOWN = 3
 
 def load_strictly(net: nn.Module, weights: Mapping[str, Tensor]) -> None:
     """Copy `weights` into `net`; a mismatch names the first missing, unexpected and mis-shaped keys."""
+    check_fit(net, weights)
+    net.load_state_dict(weights)
+
+
+def check_fit(net: nn.Module, weights: Mapping[str, Tensor]) -> None:
+    """The same check alone, which also a network without memory (device "meta") allows."""
     own = net.state_dict()
     problems = {
         "missing": [key for key in own if key not in weights],
@@ -28,4 +34,3 @@ def load_strictly(net: nn.Module, weights: Mapping[str, Tensor]) -> None:
     ]
     if told:
         raise ValueError(f"weights do not fit {type(net).__name__}: {'; '.join(told)}; check the config they belong to")
-    net.load_state_dict(weights)

@@ -32,6 +32,7 @@ VERBS = {
     "conform": "Check that a model's entry keeps its contract, in seconds.",
     "new": "Begin a model, metric or suite of your own, as a small package.",
     "train": "Train a model from a recipe; run it again to continue.",
+    "import-checkpoint": "Convert a checkpoint of ELF's authors to our weights file, or back.",
     "ablate": "Train variants of a recipe and compare their samples in one report.",
     "doctor": "What is installed, which device, what is missing and what to type.",
     "setup": "Install the embedded judge and encoder (without their dependencies).",
@@ -59,7 +60,7 @@ class VerbGroup(TyperGroup):
         if name not in VERBS:
             return name, command, rest
         verb = typer.Typer(add_completion=False, rich_markup_mode="rich")
-        module = importlib.import_module(f"elfbench.cli.{'list_' if name == 'list' else name}")
+        module = importlib.import_module(f"elfbench.cli.{'list_' if name == 'list' else name.replace('-', '_')}")
         verb.command(name)(module.command)
         loaded = typer.main.get_command(verb)
         loaded.name = name
