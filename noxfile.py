@@ -147,11 +147,13 @@ def reports(session: nox.Session) -> None:
 
 @nox.session
 def ablation(session: nox.Session) -> None:
-    """Trains and compares the variants of the tiny ELF (about 15 minutes), and remakes reports/ablation."""
+    """Trains and compares the variants of the tiny ELF (about 15 minutes), or the ablations named after --; remakes their reports."""
     _install(session, "-e", ".[run,report]")
-    out = Path(session.create_tmp()) / "ablation"
-    session.run("elfbench", "ablate", "elf-oracle", "--out", str(out), env=SMALL_MACHINE)
-    session.run("elfbench", "report", str(out / "store"), "--out", "reports/ablation", env=SMALL_MACHINE)
+    for name in session.posargs or ("elf-oracle",):
+        out = Path(session.create_tmp()) / name
+        session.run("elfbench", "ablate", name, "--out", str(out), env=SMALL_MACHINE)
+        report = "reports/ablation" if name == "elf-oracle" else f"reports/{name}"
+        session.run("elfbench", "report", str(out / "store"), "--out", report, env=SMALL_MACHINE)
 
 
 def _refresh_readme() -> None:
