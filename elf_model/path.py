@@ -1,4 +1,4 @@
-"""The linear path of ELF and its one-step updates: velocity, Euler step, two ways of adding noise back.
+"""The linear path of ELF and its one-step updates: velocity, Euler and Heun steps, two ways of adding noise back.
 
 t=0 is noise and t=1 is data: z_t = t x_data + (1-t) s x_noise (arXiv 2605.10938, eq. 1 with the noise scale s
 of the code). Times are [B] and broadcast over latents [B, L, C]. Not a loop.
@@ -32,6 +32,14 @@ def ode_step(z: Tensor, x_pred: Tensor, t: Tensor, t_next: Tensor, *, t_eps: flo
     return z + _like(t_next - t, z) * velocity(x_pred, z, t, t_eps=t_eps)
 
 
+def heun_step(z: Tensor, v: Tensor, v_ahead: Tensor, t: Tensor, t_next: Tensor) -> Tensor:
+    """Heun: z + (t_next - t) (v + v_ahead) / 2, with the velocities at z and at the end of an Euler step from it.
+
+    z, v, v_ahead [B, L, C]; t, t_next [B]. DEVIATION(code, sampler): the authors have Euler steps only.
+    """
+    return z + _like(0.5 * (t_next - t), z) * (v + v_ahead)
+
+
 class Renoised(NamedTuple):
     """A latent moved back in time."""
 
@@ -47,8 +55,9 @@ def renoise(z: Tensor, t: Tensor, t_next: Tensor, *, x_noise: Tensor, gamma: flo
     alpha = clip(1 - gamma (t_next - t), 0, 1).
     It adds less noise than the path has at alpha t, so gamma works as a temperature that shrinks variance.
     gamma is per unit of time.
-    DEVIATION(paper, algorithm 6): the step then starts from this z, and s scales the noise; the paper's steps
-    from the old z. The published numbers come from the code.
+    DEVIATION(paper, algorithm 6): the authors' step starts from this z, the paper's from the old z at the old t
+    (method "sde_paper" of the sampler). The published numbers come from the code. The paper has s = 1
+    throughout; here s scales every noise, in both.
     """
     alpha = _alpha(t, t_next, gamma)
     wide = _like(alpha, z)

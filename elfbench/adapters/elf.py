@@ -64,6 +64,8 @@ class ElfModel:
             gamma=options["gamma"],
             self_cond_cfg=options["self_cond_cfg"],
             grid=options["grid"],
+            decode_temperature=options["decode_temperature"],
+            decode_top_p=options["decode_top_p"],
             **_grid_times(options["grid_times"]),
         )
 
@@ -149,8 +151,9 @@ _OPTIONS = {
     "method": OptionSpec(
         type="str",
         default="ode",
-        choices=("ode", "sde", "sde_exact"),
-        meaning="Euler ODE; the authors' SDE; the same with noise that keeps the path's variance",
+        choices=("ode", "heun", "sde", "sde_exact", "sde_paper"),
+        meaning="Euler ODE; Heun's ODE of two passes per step; the authors' SDE; the same with noise that keeps the path's "
+        "variance; the paper's algorithm 6",
     ),
     "gamma": OptionSpec(
         type="float",
@@ -172,6 +175,20 @@ _OPTIONS = {
         type="str",
         default="trained",
         meaning="the grid's logit-normal as MEAN,STD, e.g. -0.5,1.2; 'trained': that of training",
+    ),
+    "decode_temperature": OptionSpec(
+        type="float",
+        default=0.0,
+        minimum=0.0,
+        maximum=10.0,
+        meaning="temperature of the tokens drawn at the end; 0 takes the most probable",
+    ),
+    "decode_top_p": OptionSpec(
+        type="float",
+        default=1.0,
+        minimum=1e-6,
+        maximum=1.0,
+        meaning="nucleus that the tokens are drawn from; no effect at decode_temperature 0",
     ),
 }
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from elf_model.path import noisy_latents, ode_step, renoise, renoise_exact, velocity
+from elf_model.path import heun_step, noisy_latents, ode_step, renoise, renoise_exact, velocity
 
 GENERATOR_SEED = 0
 
@@ -31,6 +31,15 @@ def test_last_step_lands_on_the_prediction() -> None:
     torch.testing.assert_close(
         ode_step(z, x, torch.tensor([0.3, 0.9]), torch.ones(2), t_eps=0.05), x, atol=1e-6, rtol=0
     )
+
+
+def test_heun_is_exact_where_the_velocity_is_linear_in_time() -> None:
+    """dz/dt = a + b t has the solution z + a h + b (t'^2 - t^2) / 2; the trapezoid rule is exact for it."""
+    z, a, b = _draw(2, 3, 4), _draw(2, 3, 1), _draw(2, 1, 4)
+    t, t_next = torch.tensor([0.1, 0.4], dtype=torch.float64), torch.tensor([0.35, 0.9], dtype=torch.float64)
+    wide, wide_next = t[:, None, None], t_next[:, None, None]
+    exact = z + a * (wide_next - wide) + b * (wide_next**2 - wide**2) / 2
+    torch.testing.assert_close(heun_step(z, a + b * wide, a + b * wide_next, t, t_next), exact, atol=1e-12, rtol=0)
 
 
 def test_no_gamma_is_no_noise() -> None:

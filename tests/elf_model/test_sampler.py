@@ -4,6 +4,8 @@ form.
 
 from __future__ import annotations
 
+import math
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -13,10 +15,13 @@ from torch import Tensor
 
 from elf_model.network import ElfNetwork
 from elf_model.sampler import (
+    DRAW_DECODE,
     Denoiser,
     Prefix,
     SamplerSettings,
     decode,
+    decode_logits,
+    draw_tokens,
     integrate,
     sample,
     sample_latents,
@@ -132,7 +137,81 @@ def test_exact_sde_approaches_the_data_variance() -> None:
     assert _variance(400, method="sde", gamma=2.0, t_eps=1e-9) < 0.05  # the authors' noise does not
 
 
-@pytest.mark.parametrize("method", ["sde", "sde_exact"])
+def _algorithm_6_variance(steps: int, gamma: float, noise: float = 2.0, floor: float = 0.05) -> float:
+    """Algorithm 6 on data N(0, 1), by hand: with z_b = a z + (1-a) s e and x = g(t_b) z_b, z' = z + h (x - z) / (1-t)
+    is (1 + h (a g - 1) / (1-t)) z + h g (1-a) s / (1-t) e, and variances of independent terms add.
+    """
+    variance, h = noise**2, 1.0 / steps
+    for i in range(steps):
+        t = i * h
+        a = 1.0 if i == steps - 1 else min(max(1.0 - gamma * h, 0.0), 1.0)
+        back = a * t
+        g = back / (back**2 + (1.0 - back) ** 2 * noise**2)
+        rate = h / max(1.0 - t, floor)
+        variance = (1.0 + rate * (a * g - 1.0)) ** 2 * variance + (rate * g * (1.0 - a) * noise) ** 2
+    return variance
+
+
+@pytest.mark.parametrize(("gamma", "steps"), [(0.5, 3), (1.0, 4), (1.0, 16), (1.5, 32), (2.0, 8), (20.0, 6)])
+def test_algorithm_6_variance_on_gaussian_data(gamma: float, steps: int) -> None:
+    assert (
+        abs(_variance(steps, method="sde_paper", gamma=gamma) - _algorithm_6_variance(steps, gamma)) < 1e-6
+    )  # the grid is float32
+
+
+def test_algorithm_6_tends_to_the_ode() -> None:
+    assert abs(_variance(1024, method="sde_paper", gamma=1.0) - 0.9447) < 1e-4
+    gaps = [
+        _variance(steps, method="ode", t_eps=0.0) - _variance(steps, method="sde_paper", gamma=1.0, t_eps=0.0)
+        for steps in (128, 256, 512, 1024)
+    ]
+    assert all(0.0 < later < 0.7 * earlier for earlier, later in pairwise(gaps))
+
+
+def test_heun_converges_to_the_exact_map_at_second_order() -> None:
+    m, c, start = 0.7, 1.5, torch.full((1, 1, 1), 3.0, dtype=torch.float64)
+    exact = m + c / 2.0 * 3.0
+    errors = []
+    for steps in (50, 100, 200, 400):
+        out = _response(start, NO_NOISE, steps=steps, denoiser=gaussian_denoiser(m, c), t_eps=0.0, method="heun")
+        errors.append(abs(float(out) - exact))
+    orders = [math.log2(earlier / later) for earlier, later in pairwise(errors)]
+    assert all(1.7 < order < 2.3 for order in orders), orders
+    assert errors[-1] < 1e-4
+
+
+@pytest.mark.parametrize(("steps", "passes"), [(1, 1), (2, 3), (5, 9)])
+@pytest.mark.parametrize("guidance", [1.0, 2.0])
+def test_passes_of_heun_are_counted(tiny_net: ElfNetwork, steps: int, passes: int, guidance: float) -> None:
+    seen: list[int] = []
+    handle = tiny_net.register_forward_hook(lambda *_: seen.append(1))
+    latents = torch.randn(2, 10, 6, generator=torch.Generator().manual_seed(1))
+    prefix = Prefix(latents, torch.arange(10).expand(2, -1) < 4)
+    settings = SamplerSettings(steps=steps, method="heun", input_cfg=guidance)
+    trace: list[int] = []
+    out = sample(
+        tiny_net,
+        length=10,
+        settings=settings,
+        noise=KeyedNoise([1, 2]),
+        prefix=prefix,
+        on_step=lambda i, x: trace.append(i),
+    )
+    handle.remove()
+    assert out.nfe == len(seen) == passes * (2 if guidance != 1.0 else 1) + 1
+    assert trace == list(range(steps))
+    assert torch.equal(out.z[:, :4], latents[:, :4])
+
+
+def test_one_step_of_heun_is_euler(tiny_net: ElfNetwork) -> None:
+    ode, heun = (
+        sample(tiny_net, length=10, settings=SamplerSettings(steps=1, method=method), noise=KeyedNoise([1, 2]))  # type: ignore[arg-type]
+        for method in ("ode", "heun")
+    )
+    assert torch.equal(ode.z, heun.z)
+
+
+@pytest.mark.parametrize("method", ["sde", "sde_exact", "sde_paper"])
 def test_no_gamma_is_the_ode_bit_for_bit(tiny_net: ElfNetwork, method: Any) -> None:
     noise = KeyedNoise([1, 2])
     ode = sample(tiny_net, length=10, settings=SamplerSettings(steps=4), noise=noise)
@@ -140,15 +219,17 @@ def test_no_gamma_is_the_ode_bit_for_bit(tiny_net: ElfNetwork, method: Any) -> N
     assert torch.equal(ode.z, sde.z)
 
 
-@pytest.mark.parametrize("method", ["ode", "sde", "sde_exact"])
+@pytest.mark.parametrize("method", ["ode", "heun", "sde", "sde_exact", "sde_paper"])
 def test_a_row_does_not_depend_on_its_batch(tiny_net: ElfNetwork, method: Any) -> None:
-    settings = SamplerSettings(steps=5, method=method, gamma=1.0, self_cond_cfg=2.0)
+    settings = SamplerSettings(
+        steps=5, method=method, gamma=1.0, self_cond_cfg=2.0, decode_temperature=1.0, decode_top_p=0.9
+    )
     together = sample(tiny_net, length=10, settings=settings, noise=KeyedNoise([7, 8, 9]))
     for row, key in enumerate((7, 8, 9)):
         alone = sample(tiny_net, length=10, settings=settings, noise=KeyedNoise([key]))
         torch.testing.assert_close(alone.z[0], together.z[row], atol=1e-5, rtol=0)
         assert torch.equal(alone.ids[0], together.ids[row])
-        assert alone.nfe == together.nfe == 6
+        assert alone.nfe == together.nfe == (10 if method == "heun" else 6)
 
 
 def test_final_latents_are_the_last_prediction_and_steps_are_traced(tiny_net: ElfNetwork) -> None:
@@ -170,11 +251,78 @@ def test_decoding_is_the_argmax_and_ignores_a_constant(tiny_net: ElfNetwork) -> 
     assert torch.equal(decode(tiny_net, z, self_cond_cfg=2.0), ids)
 
 
+def test_temperature_0_is_the_argmax_and_asks_for_no_uniforms(tiny_net: ElfNetwork) -> None:
+    noise = RecordedNoise({0: KeyedNoise([1, 2]).normal(0, (10, 6))})
+    out = sample(tiny_net, length=10, settings=SamplerSettings(steps=3, grid="uniform"), noise=noise)
+    assert torch.equal(out.ids, decode(tiny_net, out.z, self_cond_cfg=1.0))
+    assert noise.asked == [0]
+
+
+def test_only_decoding_with_a_temperature_asks_for_the_last_draw(tiny_net: ElfNetwork) -> None:
+    """The ids are the inverse CDF of the decode pass, added up by hand, and the latents do not move."""
+    keyed = KeyedNoise([1, 2])
+    noise = RecordedNoise({0: keyed.normal(0, (10, 6)), DRAW_DECODE: keyed.uniform(DRAW_DECODE, (10,))})
+    settings = SamplerSettings(steps=3, grid="uniform", decode_temperature=0.7)
+    out = sample(tiny_net, length=10, settings=settings, noise=noise)
+    assert noise.asked == [0, DRAW_DECODE]
+    greedy = sample(tiny_net, length=10, settings=SamplerSettings(steps=3, grid="uniform"), noise=keyed)
+    assert torch.equal(out.z, greedy.z)
+    assert out.nfe == greedy.nfe
+    logits = decode_logits(tiny_net, out.z, self_cond_cfg=1.0)
+    for row in range(2):
+        for place in range(10):
+            weights = [math.exp(float(value) / 0.7) for value in logits[row, place]]
+            left, token = float(noise.draws[DRAW_DECODE][row, place]) * sum(weights), 0
+            while left >= weights[token]:
+                left, token = left - weights[token], token + 1
+            assert int(out.ids[row, place]) == token
+
+
+@pytest.mark.parametrize(
+    ("temperature", "top_p", "law"),
+    [
+        (1.0, 1.0, (0.15, 0.4, 0.05, 0.1, 0.3)),
+        (0.5, 1.0, tuple(p**2 / 0.285 for p in (0.15, 0.4, 0.05, 0.1, 0.3))),
+        (1.0, 0.8, (0.15 / 0.85, 0.4 / 0.85, 0.0, 0.0, 0.3 / 0.85)),  # 0.4 + 0.3 < 0.8: one more
+        (1.0, 0.69, (0.0, 4 / 7, 0.0, 0.0, 3 / 7)),
+        (1.0, 0.71, (0.15 / 0.85, 0.4 / 0.85, 0.0, 0.0, 0.3 / 0.85)),
+        (1.0, 0.01, (0.0, 1.0, 0.0, 0.0, 0.0)),
+        (0.5, 0.9, (0.0225 / 0.2725, 0.16 / 0.2725, 0.0, 0.0, 0.09 / 0.2725)),
+    ],
+)
+def test_the_law_of_decoding_is_exact(temperature: float, top_p: float, law: tuple[float, ...]) -> None:
+    """Uniforms at the middles of n equal cells: every id is drawn n times its probability, to one cell."""
+    n = 100_000
+    logits = torch.tensor([0.15, 0.4, 0.05, 0.1, 0.3], dtype=torch.float64).log() + 3.0
+    uniforms = (torch.arange(n, dtype=torch.float64) + 0.5) / n
+    ids = draw_tokens(logits.expand(1, n, 5), uniforms=uniforms[None], temperature=temperature, top_p=top_p)
+    counts = torch.bincount(ids.flatten(), minlength=5).tolist()
+    assert all(abs(count - n * share) <= 1.0 for count, share in zip(counts, law, strict=True)), counts
+    assert all(count == 0 for count, share in zip(counts, law, strict=True) if share == 0.0)
+
+
+def test_the_ends_of_the_uniforms_draw_tokens_that_have_mass() -> None:
+    logits = torch.tensor([-math.inf, 0.0, 1.0, -math.inf])
+    ends = torch.tensor([[0.0, 1.0 - 2.0**-53]], dtype=torch.float64)
+    for top_p in (1.0, 0.9):
+        ids = draw_tokens(logits.expand(1, 2, 4), uniforms=ends, temperature=1.0, top_p=top_p)
+        assert ids.tolist() == [[1, 2]]
+
+
+def test_equal_tokens_enter_the_nucleus_by_id_and_cold_draws_are_the_argmax() -> None:
+    uniforms = torch.rand(1, 500, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    ids = draw_tokens(torch.zeros(1, 500, 8), uniforms=uniforms, temperature=1.0, top_p=0.3)
+    assert ids.unique().tolist() == [0, 1, 2]
+    logits = torch.randn(1, 500, 8, generator=torch.Generator().manual_seed(1))
+    cold = draw_tokens(logits, uniforms=uniforms, temperature=1e-5, top_p=1.0)
+    assert torch.equal(cold, logits.argmax(-1))
+
+
 def test_prefix_survives_every_step(tiny_net: ElfNetwork) -> None:
     latents = torch.randn(2, 10, 6, generator=torch.Generator().manual_seed(1))
     prefix = Prefix(latents, torch.arange(10).expand(2, -1) < 4)
-    for guidance, calls in ((1.0, 4), (2.0, 7)):
-        settings = SamplerSettings(steps=3, method="sde", gamma=1.0, input_cfg=guidance)
+    for method, guidance, calls in (("sde", 1.0, 4), ("sde", 2.0, 7), ("sde_paper", 1.0, 4), ("sde_paper", 2.0, 7)):
+        settings = SamplerSettings(steps=3, method=method, gamma=1.0, input_cfg=guidance)  # type: ignore[arg-type]
         out = sample(tiny_net, length=10, settings=settings, noise=KeyedNoise([1, 2]), prefix=prefix)
         assert torch.equal(out.z[:, :4], latents[:, :4])
         assert out.nfe == calls
@@ -191,9 +339,13 @@ def test_only_the_random_grid_asks_for_noise() -> None:
     ("choices", "message"),
     [
         ({"steps": 0}, "steps is 0"),
-        ({"steps": 1, "method": "heun"}, "'heun'"),
+        ({"steps": 1, "method": "dpm"}, "'dpm'"),
         ({"steps": 1, "grid": "cosine"}, "'cosine'"),
         ({"steps": 1, "gamma": -1.0}, "gamma is -1.0"),
+        ({"steps": 1, "decode_temperature": -0.1}, "decode_temperature is -0.1"),
+        ({"steps": 1, "decode_temperature": math.inf}, "decode_temperature is inf"),
+        ({"steps": 1, "decode_top_p": 0.0}, "decode_top_p is 0.0"),
+        ({"steps": 1, "decode_top_p": 1.5}, "decode_top_p is 1.5"),
     ],
 )
 def test_bad_settings_are_refused(choices: dict[str, Any], message: str) -> None:

@@ -126,3 +126,31 @@ def test_the_grid_of_elf_can_be_named() -> None:
     for wrong in ("1", "a,b", "0,-1", "nan,1"):
         with pytest.raises(ConfigError, match="no mean and standard deviation"):
             elfbench.sample("elf-oracle", 1, 2, options={"grid_times": wrong})
+
+
+def test_the_samplers_of_elf_can_be_named() -> None:
+    """Every method runs, no two of them agree, and the passes are exact; the defaults named are the defaults."""
+    plain = elfbench.sample("elf-oracle", 3, 4)
+    texts = {"ode": plain.raw_texts}
+    for method, nfe in (("heun", 8), ("sde", 5), ("sde_exact", 5), ("sde_paper", 5)):
+        batch = elfbench.sample(
+            "elf-oracle", 3, 4, options={"method": method, "gamma": 0.0 if method == "heun" else 2.0}
+        )
+        assert batch.nfe.tolist() == [nfe] * 3
+        assert batch.raw_texts not in texts.values()
+        texts[method] = batch.raw_texts
+    named = {"method": "ode", "decode_temperature": 0.0, "decode_top_p": 1.0}
+    assert elfbench.sample("elf-oracle", 3, 4, options=named).raw_texts == plain.raw_texts
+    assert catalog.models().get("elf-oracle").card.resolve_options(named) == {}
+
+
+def test_elf_draws_its_tokens_when_asked() -> None:
+    plain = elfbench.sample("elf-oracle", 3, 4)
+    warm = elfbench.sample("elf-oracle", 3, 4, options={"decode_temperature": 1.0})
+    again = elfbench.sample("elf-oracle", 3, 4, options={"decode_temperature": 1.0})
+    narrow = elfbench.sample("elf-oracle", 3, 4, options={"decode_temperature": 1.0, "decode_top_p": 1e-6})
+    assert warm.raw_texts == again.raw_texts != plain.raw_texts
+    assert narrow.raw_texts == plain.raw_texts, "a nucleus of one token is the argmax"
+    for wrong in ({"decode_temperature": -1.0}, {"decode_top_p": 0.0}, {"decode_top_p": 1.1}):
+        with pytest.raises(ConfigError, match="out of range"):
+            elfbench.sample("elf-oracle", 1, 2, options=wrong)
