@@ -1,8 +1,8 @@
 """The random numbers that sampling and training ask for: values keyed by (row, draw number).
 
-Draw numbers of sampling: 0 the initial latent, 1 the random time grid, 2 + i the noise of SDE step i. Draw
-numbers of training are listed in `elf_model.loss`. Not a generator: implementations live elsewhere
-(`elf_model.training.noise`).
+Draw numbers of sampling: 0 the initial latent, 1 the random time grid, 2 + i the noise of SDE step i,
+2^32 the uniforms of decoding. Draw numbers of training are listed in `elf_model.loss`. Not a generator:
+implementations live elsewhere (`elf_model.training.noise`).
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 DRAW_START: Final = 0
 DRAW_GRID: Final = 1
 DRAW_FIRST_STEP: Final = 2
+DRAW_DECODE: Final = 2**32  # beyond the draw of any step
 
 
 class Noise(Protocol):

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from elf_model.config import ElfConfig
 from elf_model.network import ElfNetwork, ElfOutput
-from elf_model.noise import DRAW_FIRST_STEP, DRAW_GRID, DRAW_START, Noise
+from elf_model.noise import DRAW_DECODE, DRAW_FIRST_STEP, DRAW_GRID, DRAW_START, Noise
 from elf_model.path import heun_step, ode_step, renoise, renoise_exact, velocity
 from elf_model.schedule import logit_normal_grid, logit_normal_quantile_grid, uniform_grid
 
@@ -31,7 +31,6 @@ OnStep = Callable[[int, Tensor], None]
 """
 
 
-DRAW_DECODE: Final = 2**32  # beyond the draw of any step
 _RENOISE: Final = {"sde": renoise, "sde_exact": renoise_exact, "sde_paper": renoise}
 
 

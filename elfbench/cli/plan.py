@@ -34,7 +34,6 @@ def command(
     Executes nothing and writes nothing.  Example:  elfbench plan demo      elfbench plan demo --power --out STORE
     """
     from elfbench.running.plan import plan
-    from elfbench.running.power import power as powers
     from elfbench.running.suites import load_suite
     from elfbench.store.store import Store
 
@@ -42,7 +41,12 @@ def command(
     store = Store.open(out) if out is not None and (out / "store.json").is_file() else None
     cells = plan(spec, store)
     total = sum(float(cell["seconds"]) for cell in cells)
-    found = powers(spec, store) if power else []
+    found: Sequence[Power] = ()
+    if power:
+        # Only then: scipy takes longer to import than a plan to make.
+        from elfbench.running.power import power as powers
+
+        found = powers(spec, store)
     if json:
         document = {"suite": spec.suite, "version": spec.version, "cells": cells, "sampling_seconds": round(total, 1)}
         print_json(document | ({"power": [dataclasses.asdict(one) for one in found]} if power else {}))

@@ -250,9 +250,7 @@ def _loss(
     spec = catalog.metrics().get(metric)
     rows = before.losses.get(metric)
     if rows is None:
-        raise ConfigError(
-            "the baseline lacks a gate's metric", key=metric, found=before.name, remedy="accept a new one"
-        )
+        raise _lacking(metric, before)
     return LossQuestion(
         cell=cell.name,
         metric=metric,
@@ -272,9 +270,7 @@ def _loss(
 def _floor(metric: str, share: float, before: BaselineCell, cell: CellEvidence) -> FloorQuestion:
     baseline = before.values.get(metric)
     if baseline is None:
-        raise ConfigError(
-            "the baseline lacks a gate's metric", key=metric, found=before.name, remedy="accept a new one"
-        )
+        raise _lacking(metric, before)
     return FloorQuestion(
         cell=cell.name,
         metric=metric,
@@ -285,6 +281,10 @@ def _floor(metric: str, share: float, before: BaselineCell, cell: CellEvidence) 
         n_baseline=before.n_rows,
         n=cell.n_rows,
     )
+
+
+def _lacking(metric: str, before: BaselineCell) -> ConfigError:
+    return ConfigError("the baseline lacks a gate's metric", key=metric, found=before.name, remedy="accept a new one")
 
 
 def _only_suite(store: Store, wanted: str | None) -> str:

@@ -21,6 +21,8 @@ from elfbench.store.store import Store
 
 BLOCK = 64
 """Rows under one ids hash."""
+ScoreKey = tuple[str, str, int]
+"""Cell, fingerprint, rows asked for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +124,9 @@ def gather(store: Store, suite: str) -> Evidence:
         )
     metrics = {gate.metric: _loss_metric(gate.metric) for gate in gates.loss}
     measure = Measure.model_validate(document["measure"])
-    cells = [_cell(store, cell, gates, described, metrics, measure) for cell in record["cells"]]
+    # Read once: a store has a file per score.
+    scores = {(one.cell, one.fingerprint, one.n_requested): one.value for _, one in store.scores()}
+    cells = [_cell(store, cell, gates, described, metrics, measure, scores) for cell in record["cells"]]
     protocols = {name: described[name]["protocol"] for name in wanted}
     return Evidence(document, gates, protocols, tuple(cells))
 
@@ -164,6 +168,7 @@ def _cell(
     described: Mapping[str, Mapping[str, Any]],
     metrics: Mapping[str, Metric],
     measure: Measure,
+    scores: Mapping[ScoreKey, float],
 ) -> CellEvidence:
     stored = store.cell(cell["cell"])
     rows = store.rows(stored.id, cell["n_rows"])
@@ -182,7 +187,7 @@ def _cell(
         )
         for name, metric in metrics.items()
     }
-    values = {gate.metric: _value(store, stored.id, described[gate.metric]) for gate in gates.floor}
+    values = {gate.metric: _value(scores, stored.id, described[gate.metric]) for gate in gates.floor}
     return CellEvidence(
         name=cell_name(cell),
         identity=stored.model_dump(mode="json"),
@@ -205,21 +210,16 @@ def _gate_rows(sums: RowSums) -> GateRows:
     return GateRows(sums.rows, sums.numerator, sums.denominator)
 
 
-def _value(store: Store, cell_id: str, described: Mapping[str, Any]) -> float:
-    found = [
-        score
-        for _, score in store.scores()
-        if (score.cell, score.fingerprint, score.n_requested)
-        == (cell_id, described["fingerprint"], described["n_requested"])
-    ]
-    if not found:
+def _value(scores: Mapping[ScoreKey, float], cell_id: str, described: Mapping[str, Any]) -> float:
+    key = (cell_id, described["fingerprint"], described["n_requested"])
+    if key not in scores:
         raise StoreError(
             "a gate's metric was not scored",
             key=str(described["metric"]),
             found=f"cell {cell_id[:12]}",
             remedy="run the suite again; it says why a metric could not be scored",
         )
-    return found[0].value
+    return scores[key]
 
 
 def _hashes(rows: StoredRows) -> tuple[str, ...]:
