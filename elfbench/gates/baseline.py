@@ -17,9 +17,10 @@ from pydantic import Field, ValidationError
 from elfbench.core import provenance
 from elfbench.core.canonical import canonical_json, digest
 from elfbench.core.errors import ConfigError
-from elfbench.gates.evidence import CellEvidence, Evidence, GateRows
+from elfbench.gates.evidence import CellEvidence, Evidence
 from elfbench.registry import catalog
 from elfbench.spec.record import Record
+from elfbench.store.row_sums import RowSums
 
 SCHEMA = 1
 LARGEST = 1_000_000
@@ -33,9 +34,9 @@ class BaselineRows(Record):
     numerator: tuple[float, ...]
     denominator: tuple[float, ...]
 
-    def gate_rows(self) -> GateRows:
+    def row_sums(self) -> RowSums:
         numbers = np.arange(len(self.numerator)) if self.rows is None else np.array(self.rows, dtype=np.int64)
-        return GateRows(numbers, np.array(self.numerator), np.array(self.denominator))
+        return RowSums(numbers, np.array(self.numerator), np.array(self.denominator))
 
 
 class BaselineCell(Record):
@@ -169,7 +170,7 @@ def _cell(cell: CellEvidence) -> BaselineCell:
     )
 
 
-def _rows(rows: GateRows) -> BaselineRows:
+def _rows(rows: RowSums) -> BaselineRows:
     whole = np.array_equal(rows.rows, np.arange(len(rows.rows)))
     return BaselineRows(
         rows=None if whole else tuple(int(row) for row in rows.rows),
@@ -179,11 +180,11 @@ def _rows(rows: GateRows) -> BaselineRows:
 
 
 def _of_baseline(cell: BaselineCell) -> dict[str, float]:
-    losses = {name: _metric_value(name, rows.gate_rows()) for name, rows in cell.losses.items()}
+    losses = {name: _metric_value(name, rows.row_sums()) for name, rows in cell.losses.items()}
     return {**losses, **cell.values}
 
 
-def _metric_value(name: str, rows: GateRows) -> float:
+def _metric_value(name: str, rows: RowSums) -> float:
     # People read a perplexity in the history, not its logarithm.
     return _rounded(math.exp(rows.value) if catalog.metrics().get(name).per_row_scale == "log" else rows.value)
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from elfbench.core import provenance
+from elfbench.core.differences import differences
 from elfbench.core.errors import ConfigError, StoreError
 from elfbench.gates.baseline import Baseline, BaselineCell, accepted, baseline_bytes, read_baseline
 from elfbench.gates.decide import FloorQuestion, LossQuestion, Status, Verdict, decide, suite_status
@@ -169,26 +170,6 @@ def refuse_other_suite(baseline: Baseline, suite: Mapping[str, Any]) -> None:
         )
 
 
-def differences(old: Any, new: Any, path: str = "") -> list[str]:
-    """'key.path: old -> new' for every leaf that differs between two JSON documents."""
-    if isinstance(old, Mapping) and isinstance(new, Mapping):
-        return [
-            line
-            for key in sorted({*old, *new})
-            for line in differences(old.get(key), new.get(key), f"{path}.{key}" if path else str(key))
-        ]
-    if isinstance(old, Sequence) and isinstance(new, Sequence) and not isinstance(old, str) and len(old) == len(new):
-        return [
-            line for i, (a, b) in enumerate(zip(old, new, strict=True)) for line in differences(a, b, f"{path}[{i}]")
-        ]
-    return [] if old == new else [f"{path}: {_short(old)} -> {_short(new)}"]
-
-
-def _short(value: object) -> str:
-    text = "none" if value is None else str(value)
-    return text if len(text) <= 40 else f"{text[:16]}..."
-
-
 def _compared(suite: Mapping[str, Any]) -> dict[str, Any]:
     models = [{key: value for key, value in model.items() if key != "weights"} for model in suite["models"]]
     return {key: value for key, value in suite.items() if key not in _FREE} | {"models": models}
@@ -262,7 +243,7 @@ def _loss(
         least=least,
         paired=before.root_seed == cell.root_seed,
         same_ids=same_ids,
-        baseline=rows.gate_rows(),
+        baseline=rows.row_sums(),
         current=cell.losses[metric],
     )
 

@@ -15,10 +15,10 @@ from typing import Literal
 import numpy as np
 from scipy.stats import norm
 
-from elfbench.gates.evidence import GateRows
 from elfbench.spec.metric import Direction
 from elfbench.statistics.difference import Difference, paired_difference, unpaired_difference
 from elfbench.statistics.multiplicity import holm
+from elfbench.store.row_sums import RowSums
 
 Status = Literal["PASS", "FAIL", "INCONCLUSIVE"]
 Tier = Literal["exact", "paired", "distributional", "floor"]
@@ -37,8 +37,8 @@ class LossQuestion:
     least: float
     paired: bool
     same_ids: bool
-    baseline: GateRows
-    current: GateRows
+    baseline: RowSums
+    current: RowSums
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,8 +7,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
 from elfbench.core.canonical import array_digest, digest
 from elfbench.core.errors import ConfigError, StoreError
 from elfbench.registry import catalog
@@ -26,20 +24,6 @@ ScoreKey = tuple[str, str, int]
 
 
 @dataclass(frozen=True, slots=True)
-class GateRows:
-    """One metric of one cell by row: the metric, or its logarithm, is sum numerator / sum denominator."""
-
-    rows: np.ndarray
-    """[n] numbers of the usable rows."""
-    numerator: np.ndarray
-    denominator: np.ndarray
-
-    @property
-    def value(self) -> float:
-        return float(self.numerator.sum() / self.denominator.sum())
-
-
-@dataclass(frozen=True, slots=True)
 class CellEvidence:
     """One cell of the suite."""
 
@@ -54,7 +38,7 @@ class CellEvidence:
     """Platform and device of its rows; empty where they differ from shard to shard."""
     code: tuple[str, ...]
     """Digests of the code that made its rows."""
-    losses: Mapping[str, GateRows]
+    losses: Mapping[str, RowSums]
     """By metric."""
     values: Mapping[str, float]
     """Stored value of the metrics of floor gates."""
@@ -175,15 +159,13 @@ def _cell(
     made = [store.made(stored.id, part) for part in store.ranges(stored.id) if part.start < cell["n_rows"]]
     places = [{"device": one.get("device"), **one.get("platform", {})} for one in made]
     losses = {
-        name: _gate_rows(
-            row_sums(
-                store,
-                rows,
-                metric,
-                measurement=described[name]["protocol"]["measurement"],
-                measure=measure,
-                n_rows=min(cell["n_rows"], described[name]["n_requested"]),
-            )
+        name: row_sums(
+            store,
+            rows,
+            metric,
+            measurement=described[name]["protocol"]["measurement"],
+            measure=measure,
+            n_rows=min(cell["n_rows"], described[name]["n_requested"]),
         )
         for name, metric in metrics.items()
     }
@@ -204,10 +186,6 @@ def _cell(
 def cell_name(cell: Mapping[str, Any]) -> str:
     """How gates call a cell of a suite record."""
     return str(cell["label"]) + (f" @ {cell['steps']} steps" if cell["steps"] else "")
-
-
-def _gate_rows(sums: RowSums) -> GateRows:
-    return GateRows(sums.rows, sums.numerator, sums.denominator)
 
 
 def _value(scores: Mapping[ScoreKey, float], cell_id: str, described: Mapping[str, Any]) -> float:

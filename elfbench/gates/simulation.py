@@ -20,10 +20,10 @@ import numpy as np
 from scipy.stats import binomtest, nct, t
 
 from elfbench.gates.decide import LossQuestion, decide, suite_status
-from elfbench.gates.evidence import GateRows
 from elfbench.statistics.power import rows_needed
 from elfbench.statistics.sequential import alpha_of_looks, doubling_looks
 from elfbench.store.atomic import write_bytes
+from elfbench.store.row_sums import RowSums
 
 GATES = 6
 ALPHA = 0.0025
@@ -158,8 +158,8 @@ def _questions(before: np.ndarray, after: np.ndarray, rows: int, paired: bool) -
             least=LEAST,
             paired=paired,
             same_ids=False,
-            baseline=GateRows(numbers, before[gate, :rows], ones),
-            current=GateRows(numbers, after[gate, :rows], ones),
+            baseline=RowSums(numbers, before[gate, :rows], ones),
+            current=RowSums(numbers, after[gate, :rows], ones),
         )
         for gate in range(GATES)
     ]

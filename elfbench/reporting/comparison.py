@@ -10,10 +10,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from elfbench.core.differences import differences
 from elfbench.core.errors import ConfigError, unknown
 from elfbench.registry import catalog
 from elfbench.reporting.compared import Compared, compared, incomparable
-from elfbench.reporting.pairs import Pair, differences, opened, pair_of_rows, pairs_of_stores, row_name
+from elfbench.reporting.pairs import Pair, opened, pair_of_rows, pairs_of_stores, row_name
 from elfbench.statistics.multiplicity import holm
 from elfbench.store.store import Store
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
+from elfbench.core.differences import differences
 from elfbench.core.errors import ConfigError, suggestion
 from elfbench.reporting.section import ScoredCell, Section, load_sections
 from elfbench.store.store import Store
@@ -133,22 +133,6 @@ def opened(path: Path | str | Store, key: str) -> Store:
             remedy="two rows of one store: elfbench compare ROW ROW --store STORE",
         )
     return Store.open(path)
-
-
-def differences(old: Any, new: Any, path: str = "") -> list[str]:
-    """'key.path: A -> B' for every leaf that differs between two JSON documents."""
-    if isinstance(old, Mapping) and isinstance(new, Mapping):
-        return [
-            line
-            for key in sorted({*old, *new})
-            for line in differences(old.get(key), new.get(key), f"{path}.{key}" if path else str(key))
-        ]
-    return [] if old == new else [f"{path}: {_short(old)} -> {_short(new)}"]
-
-
-def _short(value: object) -> str:
-    text = "none" if value is None else str(value)
-    return text if len(text) <= 40 else f"{text[:12]}..."
 
 
 def _named(cells: Iterable[ScoredCell]) -> dict[str, list[ScoredCell]]:

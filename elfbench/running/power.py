@@ -81,7 +81,7 @@ def _measured(store: Store, suite: Suite, planned: PlannedCell, metric: Metric, 
     if scale == "relative" and found.value == 0.0:
         return _unknown(planned, metric, scale, "its value is 0, which has no relative differences", n_rows)
     spread = found.spread if scale == "nats" else found.spread / abs(found.value)
-    usable = max(1, round(n_rows * len(found.rows) / found.n_requested))
+    usable = max(1, round(n_rows * len(found.rows) / held.n_rows))
     other = "" if held.cell == planned.cell.id else " under other weights or seeds"
     basis = f"measured on {len(found.rows)} rows{other}"
     return _power(planned.cell.id, _name(planned), metric.name, scale, basis, spread, usable)

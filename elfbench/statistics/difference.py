@@ -75,7 +75,7 @@ def paired_difference(
         raise ConfigError("paired rows are equally many", key=name, found=f"{len(left)} and {len(right)}")
     change = right - left
     n = len(change)
-    variance = _variance(change)
+    variance = row_variance(change)
     return Difference(value, math.sqrt(variance / n), float(n - 1), n, n, True, (variance, variance))
 
 
@@ -85,7 +85,7 @@ def unpaired_difference(
     """Rows of `a` and of `b`, each (numerator, denominator), are independent samples of at least 2 rows."""
     value, (left, right) = _influences(a, b, scale, name)
     n_a, n_b = len(left), len(right)
-    variance_a, variance_b = _variance(left), _variance(right)
+    variance_a, variance_b = row_variance(left), row_variance(right)
     part_a, part_b = variance_a / n_a, variance_b / n_b
     total = part_a + part_b
     freedom = total**2 / (part_a**2 / (n_a - 1) + part_b**2 / (n_b - 1)) if total > 0.0 else float(n_a + n_b - 2)
@@ -95,8 +95,8 @@ def unpaired_difference(
 def _influences(
     a: tuple[ArrayLike, ArrayLike], b: tuple[ArrayLike, ArrayLike], scale: Scale, name: str
 ) -> tuple[float, tuple[NDArray[np.float64], NDArray[np.float64]]]:
-    ratio_a, left = _influence(a, name)
-    ratio_b, right = _influence(b, name)
+    ratio_a, left = influence(*a, name=name)
+    ratio_b, right = influence(*b, name=name)
     if scale == "difference":
         return ratio_b - ratio_a, (left, right)
     if ratio_a <= 0.0:
@@ -106,8 +106,9 @@ def _influences(
     return quotient - 1.0, (left * quotient / ratio_a, right / ratio_a)
 
 
-def _influence(ratio: tuple[ArrayLike, ArrayLike], name: str) -> tuple[float, NDArray[np.float64]]:
-    above, below = (finite_rows(part, name, at_least=2) for part in ratio)
+def influence(numerator: ArrayLike, denominator: ArrayLike, *, name: str = "rows") -> tuple[float, NDArray[np.float64]]:
+    """The ratio of sums, and the influence of every row on it, [n] in the ratio's unit."""
+    above, below = finite_rows(numerator, name, at_least=2), finite_rows(denominator, name, at_least=2)
     if above.shape != below.shape:
         raise ConfigError("numerator and denominator differ in rows", key=name, found=f"{len(above)} and {len(below)}")
     total = math.fsum(below)
@@ -117,6 +118,7 @@ def _influence(ratio: tuple[ArrayLike, ArrayLike], name: str) -> tuple[float, ND
     return value, (above - value * below) * (len(below) / total)
 
 
-def _variance(values: NDArray[np.float64]) -> float:
+def row_variance(values: NDArray[np.float64]) -> float:
+    """Variance of a row's influence [n]."""
     # Equal rows have variance 0 exactly, whatever the rounding of their mean.
     return 0.0 if (values == values[0]).all() else float(values.var(ddof=1))

@@ -12,6 +12,7 @@ import numpy as np
 from elfbench.core.errors import StoreError
 from elfbench.spec.measure import Measure
 from elfbench.spec.metric import Metric, usable_rows
+from elfbench.statistics.difference import influence, row_variance
 from elfbench.store.blocks import stored_columns
 from elfbench.store.shards import StoredRows
 from elfbench.store.store import Store
@@ -25,7 +26,6 @@ class RowSums:
     """[n] numbers of the usable rows in their cell, ascending."""
     numerator: np.ndarray
     denominator: np.ndarray
-    n_requested: int
 
     @property
     def value(self) -> float:
@@ -39,12 +39,11 @@ class RowSums:
     @property
     def spread(self) -> float:
         """Standard deviation of a row's influence on the ratio."""
-        influence = (self.numerator - self.value * self.denominator) / self.denominator.mean()
-        return 0.0 if (influence == influence[0]).all() else float(influence.std(ddof=1))
+        return math.sqrt(row_variance(influence(*self.ratio)[1]))
 
     def only(self, keep: np.ndarray) -> RowSums:
         """The rows at the positions `keep`."""
-        return RowSums(self.rows[keep], self.numerator[keep], self.denominator[keep], self.n_requested)
+        return RowSums(self.rows[keep], self.numerator[keep], self.denominator[keep])
 
 
 def row_sums(
@@ -59,4 +58,4 @@ def row_sums(
         above, below = (np.asarray(part, dtype=np.float64) for part in metric.per_row(usable))
     if usable.n < 2 or usable.kept is None or below.sum() <= 0.0:
         raise StoreError("too few usable rows", key=metric.name, found=usable.n, allowed=">= 2 that are not empty")
-    return RowSums(usable.kept, above, below, len(texts))
+    return RowSums(usable.kept, above, below)

@@ -14,8 +14,8 @@ from elf_vectors import KeyedNoise, RecordedNoise, read_vectors
 from torch import Tensor
 
 from elf_model.network import ElfNetwork
+from elf_model.noise import DRAW_DECODE
 from elf_model.sampler import (
-    DRAW_DECODE,
     Denoiser,
     Prefix,
     SamplerSettings,

@@ -14,7 +14,8 @@ from elfbench.core.errors import ConfigError
 from elfbench.gates import baseline as module
 from elfbench.gates.baseline import BaselineRows, accepted, baseline_bytes, read_baseline
 from elfbench.gates.check import accept, check
-from elfbench.gates.evidence import GateRows, gather
+from elfbench.gates.evidence import gather
+from elfbench.store.row_sums import RowSums
 from elfbench.store.store import Store
 
 
@@ -31,7 +32,7 @@ def test_it_holds_what_a_later_run_is_compared_with(kept: Any) -> None:
     evidence = gather(Store.open(kept.store), "small-gate")
     assert [cell.name for cell in baseline.cells] == ["the language", "bigram law"]
     for old, new in zip(baseline.cells, evidence.cells, strict=True):
-        rows = old.losses["oracle_nll"].gate_rows()
+        rows = old.losses["oracle_nll"].row_sums()
         assert np.abs(rows.numerator - new.losses["oracle_nll"].numerator).max() <= 5.1e-7
         assert np.array_equal(rows.rows, new.losses["oracle_nll"].rows)
         assert (old.ids, old.n_rows, old.root_seed) == (new.ids, 128, 0)
@@ -153,11 +154,11 @@ def test_a_folder_another_schema_or_unknown_key_is_refused(kept: Any, tmp_path: 
 
 
 def test_dropped_rows_keep_their_numbers() -> None:
-    whole = BaselineRows(rows=None, numerator=(1.0, 2.0), denominator=(1.0, 1.0)).gate_rows()
+    whole = BaselineRows(rows=None, numerator=(1.0, 2.0), denominator=(1.0, 1.0)).row_sums()
     assert whole.rows.tolist() == [0, 1]
-    some = module._rows(GateRows(np.array([1, 5]), np.array([1.0, 2.00000049]), np.ones(2)))
+    some = module._rows(RowSums(np.array([1, 5]), np.array([1.0, 2.00000049]), np.ones(2)))
     assert (some.rows, some.numerator) == ((1, 5), (1.0, 2.0))
-    assert some.gate_rows().rows.tolist() == [1, 5]
+    assert some.row_sums().rows.tolist() == [1, 5]
 
 
 def test_nan_and_large_files_are_refused(kept: Any, monkeypatch: pytest.MonkeyPatch) -> None:

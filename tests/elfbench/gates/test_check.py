@@ -14,8 +14,9 @@ from small_gate import forged, made, small_gate
 
 import elfbench
 from elfbench.core import provenance
+from elfbench.core.differences import differences
 from elfbench.core.errors import ConfigError, StoreError
-from elfbench.gates.check import accept, check, differences
+from elfbench.gates.check import accept, check
 from elfbench.gates.evidence import gather
 from elfbench.store.store import Store
 
@@ -312,13 +313,6 @@ def test_evidence_is_the_scores_own_rows(kept: Any) -> None:
         assert cell.values["unigram_entropy"] == scores[cell_id, "unigram_entropy"].value
         assert cell.losses["oracle_nll"].rows[:10].tolist() == list(range(10))
         assert len(cell.ids) == 2
-
-
-def test_differences_name_every_leaf() -> None:
-    old = {"a": {"b": 1, "c": [1, 2]}, "same": "x", "gone": 1, "list": [1]}
-    new = {"a": {"b": 2, "c": [1, 3]}, "same": "x", "new": None, "list": [1, 2]}
-    assert differences(old, new) == ["a.b: 1 -> 2", "a.c[1]: 2 -> 3", "gone: 1 -> none", "list: [1] -> [1, 2]"]
-    assert differences(old, old) == []
 
 
 def test_decisions_do_not_depend_on_the_order_of_calls(kept: Any) -> None:

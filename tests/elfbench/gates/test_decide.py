@@ -9,7 +9,7 @@ from scipy import stats
 
 from elfbench.core.errors import ConfigError
 from elfbench.gates.decide import FloorQuestion, LossQuestion, decide, loss_of, suite_status
-from elfbench.gates.evidence import GateRows
+from elfbench.store.row_sums import RowSums
 
 ALPHA = 0.0025
 N = 400
@@ -21,8 +21,8 @@ def _normal(mean: float, spread: float = 0.3, *, n: int = N, seed: int = 0) -> n
     return mean + spread * (rows - rows.mean()) / rows.std(ddof=1)
 
 
-def _rows(values: np.ndarray, numbers: np.ndarray | None = None) -> GateRows:
-    return GateRows(np.arange(len(values)) if numbers is None else numbers, values, np.ones(len(values)))
+def _rows(values: np.ndarray, numbers: np.ndarray | None = None) -> RowSums:
+    return RowSums(np.arange(len(values)) if numbers is None else numbers, values, np.ones(len(values)))
 
 
 def _question(before: np.ndarray, after: np.ndarray, **changes: object) -> LossQuestion:
@@ -147,7 +147,7 @@ def test_equal_ids_with_other_numbers_still_tell_the_loss() -> None:
 
 def test_higher_is_better_turns_the_sign_and_value_scale_is_relative() -> None:
     sentences, right, fewer = np.full(N, 10.0), np.tile([8.0, 10.0], N // 2), np.tile([7.0, 9.0], N // 2)
-    before, after = GateRows(np.arange(N), right, sentences), GateRows(np.arange(N), fewer, sentences)
+    before, after = RowSums(np.arange(N), right, sentences), RowSums(np.arange(N), fewer, sentences)
     question = _loss(0.0, direction="higher", scale="value", baseline=before, current=after)
     (verdict,) = decide([question], [], alpha=ALPHA)
     assert verdict.loss == pytest.approx(1 - 0.8 / 0.9)
@@ -219,9 +219,9 @@ def test_null_suites_keep_alpha_with_real_ratios_and_floors_in_place() -> None:
     """Rows of unequal length, relative scale: at alpha 5 % the share of failing suites is at most about 5 %."""
     rng = np.random.default_rng(9)
 
-    def sample() -> GateRows:
+    def sample() -> RowSums:
         tokens = rng.integers(10, 60, 200)
-        return GateRows(np.arange(200), tokens * rng.gamma(4.0, 0.5, 200), tokens.astype(float))
+        return RowSums(np.arange(200), tokens * rng.gamma(4.0, 0.5, 200), tokens.astype(float))
 
     failed = 0
     for _ in range(400):
