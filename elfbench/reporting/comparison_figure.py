@@ -6,16 +6,14 @@ Costs are left out. A hollow marker is a tie.
 
 from __future__ import annotations
 
-import io
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from elfbench.core.errors import PrerequisiteError
 from elfbench.reporting.compared import Compared
 from elfbench.reporting.comparison import Comparison
 from elfbench.reporting.comparison_text import as_csv, difference_text
 from elfbench.reporting.escaping import one_line
-from elfbench.reporting.figures import RC, Figure
+from elfbench.reporting.figures import Figure, drawing, rendered
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -38,25 +36,15 @@ def draw_comparison(comparison: Comparison) -> Figure | None:
         return None
     kept = sorted(range(len(able)), key=lambda place: (able[place].p, place))[:_MOST_LINES]
     shown = [able[place] for place in sorted(kept)]
-    try:
-        import matplotlib as mpl
+    with drawing():
+        from matplotlib.figure import Figure as Canvas
 
-        mpl.use("Agg", force=False)
-    except ModuleNotFoundError as error:
-        raise PrerequisiteError(
-            "figures need matplotlib", found="not installed", remedy="pip install 'elfbench[report]'"
-        ) from error
-    from matplotlib.figure import Figure as Canvas
-
-    with mpl.rc_context(RC):
         canvas = Canvas(figsize=(_WIDTH, 1.2 + _LINE_INCHES * len(_lines(shown))))
         _draw(canvas.add_subplot(), shown, comparison)
-        png, pdf = io.BytesIO(), io.BytesIO()
-        canvas.savefig(png, format="png", dpi=200, metadata={"Software": None})
-        canvas.savefig(pdf, format="pdf", metadata={"CreationDate": None, "Producer": None, "Creator": None})
+        files = rendered(canvas)
     part = f" The {len(shown)} of {len(able)} with the smallest p." if len(shown) < len(able) else ""
     caption = f"Standardized differences with 95 % intervals (not adjusted); hollow markers are ties after Holm.{part}"
-    return Figure("comparison", caption, png.getvalue(), pdf.getvalue(), as_csv(comparison))
+    return Figure("comparison", caption, *files, as_csv(comparison))
 
 
 def _lines(shown: Sequence[Compared]) -> list[Compared | str]:

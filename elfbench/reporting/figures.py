@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -19,9 +20,10 @@ from elfbench.spec.metric import Score
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure as Canvas
 
 _INCHES = (5.6, 3.6)
-RC: dict[Any, Any] = {
+_RC: dict[Any, Any] = {
     "font.family": "serif",
     "font.serif": ["DejaVu Serif"],
     "mathtext.fontset": "dejavuserif",
@@ -74,6 +76,18 @@ class _Data:
 
 def draw_figures(section: Section) -> list[Figure]:
     """All figures that the section has data for. Raises PrerequisiteError when matplotlib is missing."""
+    drawn = []
+    with drawing():
+        for name, caption, draw in _FIGURES:
+            figure = _drawn(section, name, caption, draw)
+            if figure is not None:
+                drawn.append(figure)
+    return drawn
+
+
+@contextmanager
+def drawing() -> Iterator[None]:
+    """The house's look, without a screen. Raises PrerequisiteError when matplotlib is missing."""
     try:
         import matplotlib as mpl
 
@@ -82,13 +96,16 @@ def draw_figures(section: Section) -> list[Figure]:
         raise PrerequisiteError(
             "figures need matplotlib", found="not installed", remedy="pip install 'elfbench[report]'"
         ) from error
-    drawn = []
-    with mpl.rc_context(RC):
-        for name, caption, draw in _FIGURES:
-            figure = _drawn(section, name, caption, draw)
-            if figure is not None:
-                drawn.append(figure)
-    return drawn
+    with mpl.rc_context(_RC):
+        yield
+
+
+def rendered(canvas: Canvas) -> tuple[bytes, bytes]:
+    """(PNG, PDF), the same bytes for the same drawing."""
+    png, pdf = io.BytesIO(), io.BytesIO()
+    canvas.savefig(png, format="png", dpi=200, metadata={"Software": None})
+    canvas.savefig(pdf, format="pdf", metadata={"CreationDate": None, "Producer": None, "Creator": None})
+    return png.getvalue(), pdf.getvalue()
 
 
 def _drawn(section: Section, name: str, caption: str, draw: Callable[[Section, Axes, _Data], bool]) -> Figure | None:
@@ -98,10 +115,7 @@ def _drawn(section: Section, name: str, caption: str, draw: Callable[[Section, A
     data = _Data()
     if not draw(section, canvas.add_subplot(), data):
         return None
-    png, pdf = io.BytesIO(), io.BytesIO()
-    canvas.savefig(png, format="png", dpi=200, metadata={"Software": None})
-    canvas.savefig(pdf, format="pdf", metadata={"CreationDate": None, "Producer": None, "Creator": None})
-    return Figure(name, caption, png.getvalue(), pdf.getvalue(), data.text())
+    return Figure(name, caption, *rendered(canvas), data.text())
 
 
 def _frontier(
