@@ -14,7 +14,8 @@ from torch import Tensor, nn
 
 from dlm_baselines.categorical import draw, nucleus, tempered
 from dlm_baselines.dit import Dit, KeyValueCache
-from dlm_baselines.mdlm import Noise, Sample
+from dlm_baselines.noise import Noise
+from dlm_baselines.sampling import Sample
 from elf_model.training.loop import Loss
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -23,7 +23,7 @@ from elfbench.adapters.trained import (
     randomized,
 )
 from elfbench.loading.tokenizer import Tokenizer
-from elfbench.spec.card import ModelCard
+from elfbench.spec.card import ModelCard, OptionSpec
 from elfbench.spec.sampling import SampleBatch, SampleRequest, Trace
 
 if TYPE_CHECKING:
@@ -69,12 +69,19 @@ class MdlmModel:
         return recorder.trace(ids)
 
     def _run(self, request: SampleRequest, recorder: Frames | None) -> tuple[np.ndarray, np.ndarray]:
-        from dlm_baselines.mdlm import SamplerSettings, sample
+        import torch
+
+        from dlm_baselines.mdlm_sampler import SamplerSettings, sample
         from elf_model.training.noise import RowNoise
 
-        options = self.card.all_options(request.options)
+        options: dict[str, Any] = self.card.all_options(request.options)
+        mask_id = self.net.config.vocab_size - 1
         settings = SamplerSettings(
-            steps=request.steps or 1, temperature=float(options["temperature"]), top_p=float(options["top_p"])
+            steps=request.steps or 1,
+            method=options["method"],
+            last_step=options["last_step"],
+            temperature=options["temperature"],
+            top_p=options["top_p"],
         )
 
         def on_step(step: int, ids: Tensor) -> None:
@@ -83,11 +90,10 @@ class MdlmModel:
 
         done = sample(
             self.net,
-            length=request.length,
-            mask_id=self.net.config.vocab_size - 1,
+            torch.full((len(request.rows), request.length), mask_id, device=self.device),
+            mask_id=mask_id,
             settings=settings,
             noise=RowNoise(request.seeds, device=self.device),
-            rows=len(request.rows),
             on_step=on_step if recorder is not None else None,
         )
         return done.ids.cpu().numpy(), done.nfe.cpu().numpy()
@@ -127,6 +133,25 @@ class MdlmEntry:
         return MdlmModel(card, net, tokenizer, "cpu")
 
 
+_OPTIONS = {
+    "method": OptionSpec(
+        type="str",
+        default="ancestral",
+        choices=("ancestral", "first_hitting", "race_float32", "race_float64"),
+        meaning="ancestral sampling; first hitting, one position per pass whatever the steps; the authors' exponential race, in their "
+        "float32 (which loses the tail as steps grow) or in float64",
+    ),
+    "last_step": OptionSpec(
+        type="str",
+        default="sampled",
+        choices=("sampled", "greedy"),
+        meaning="tokens still masked after the last time: drawn, or the most probable as in the authors' code",
+    ),
+    "temperature": TEMPERATURE,
+    "top_p": TOP_P,
+}
+
+
 def _entry(text: TrainingText) -> MdlmEntry:
     packaged = packaged_weights("dlm_baselines", f"mdlm-{text.name}")
     card = card_of(
@@ -137,7 +162,7 @@ def _entry(text: TrainingText) -> MdlmEntry:
         title="MDLM",
         summary="Masked diffusion (SUBS), ancestral sampler in float64",
         family="discrete",
-        options={"temperature": TEMPERATURE, "top_p": TOP_P},
+        options=_OPTIONS,
         has_steps=True,
         max_steps=4096,
         citation="Sahoo et al. 2024, Simple and Effective Masked Diffusion Language Models, arXiv 2406.07524",
