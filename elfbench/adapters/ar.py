@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -11,6 +12,7 @@ import numpy as np
 
 from elfbench.adapters import oracle, sotu
 from elfbench.adapters.batches import sample_batch
+from elfbench.adapters.likelihood import RowScores, score_texts
 from elfbench.adapters.trained import (
     TEMPERATURE,
     TOP_P,
@@ -21,7 +23,6 @@ from elfbench.adapters.trained import (
     packaged_weights,
     randomized,
 )
-from elfbench.core.errors import ConfigError
 from elfbench.loading.tokenizer import Tokenizer
 from elfbench.spec.card import ModelCard
 from elfbench.spec.sampling import LikelihoodBatch, LikelihoodRequest, SampleBatch, SampleRequest
@@ -79,26 +80,17 @@ class ArModel:
 
     def nll(self, request: LikelihoodRequest) -> LikelihoodBatch:
         """Exact; a text of more tokens than the model's length is refused."""
+        return score_texts(request, self.tokenizer, self.card.max_length, self._score)
+
+    def _score(self, ids: np.ndarray, seeds: Sequence[int]) -> RowScores:
         import torch
 
         from dlm_baselines.ar import nll
 
-        totals, counts = [], []
-        for text in request.texts:
-            ids = self.tokenizer.encode(text)
-            if not 1 <= len(ids) <= self.card.max_length:
-                raise ConfigError(
-                    "a text that the model can't score",
-                    key="tokens",
-                    found=len(ids),
-                    allowed=f"1 .. {self.card.max_length}",
-                )
-            with torch.no_grad():
-                terms = nll(self.net, torch.from_numpy(ids)[None].to(self.device), start_id=self.tokenizer.eos_id)
-            totals.append(float(terms.double().sum()))
-            counts.append(len(ids))
-        n_bytes = np.array([len(text.encode()) for text in request.texts])
-        return LikelihoodBatch(np.array(totals), np.zeros(len(totals)), np.array(counts), n_bytes)
+        with torch.no_grad():
+            terms = nll(self.net, torch.from_numpy(ids).to(self.device), start_id=self.tokenizer.eos_id)
+        totals = terms.double().sum(dim=1).cpu().numpy()
+        return RowScores(totals, np.zeros(len(totals)))
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
 from elfbench.adapters import oracle, sotu
 from elfbench.adapters.batches import sample_batch
+from elfbench.adapters.likelihood import RowScores, score_texts
 from elfbench.adapters.tracing import Frames
 from elfbench.adapters.trained import (
     TEMPERATURE,
@@ -24,7 +26,7 @@ from elfbench.adapters.trained import (
 )
 from elfbench.loading.tokenizer import Tokenizer
 from elfbench.spec.card import ModelCard, OptionSpec
-from elfbench.spec.sampling import SampleBatch, SampleRequest, Trace
+from elfbench.spec.sampling import LikelihoodBatch, LikelihoodRequest, SampleBatch, SampleRequest, Trace
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -61,6 +63,30 @@ class MdlmModel:
         found = draw(torch.tensor(probabilities, device=self.device), torch.tensor(uniforms, device=self.device))
         ids: np.ndarray = found.cpu().numpy()
         return ids
+
+    @property
+    def bound(self) -> Literal["upper"]:
+        return "upper"
+
+    def nll(self, request: LikelihoodRequest) -> LikelihoodBatch:
+        """Upper bounds, with their Monte-Carlo errors."""
+        return score_texts(request, self.tokenizer, self.card.max_length, self._score)
+
+    def _score(self, ids: np.ndarray, seeds: Sequence[int]) -> RowScores:
+        import torch
+
+        from dlm_baselines.likelihood import BoundSettings
+        from dlm_baselines.mdlm import nelbo
+        from elf_model.training.noise import RowNoise
+
+        found = nelbo(
+            self.net,
+            torch.from_numpy(ids).to(self.device),
+            mask_id=self.net.config.vocab_size - 1,
+            noise=RowNoise(seeds),
+            settings=BoundSettings(),
+        )
+        return RowScores(found.nll_nats.cpu().numpy(), found.error_nats.cpu().numpy())
 
     def trace(self, request: SampleRequest, frames: int) -> Trace:
         """Undecided positions are -1; the last frame is the sample."""
@@ -162,6 +188,7 @@ def _entry(text: TrainingText) -> MdlmEntry:
         title="MDLM",
         summary="Masked diffusion (SUBS), ancestral sampler in float64",
         family="discrete",
+        tasks=("unconditional", "likelihood"),
         options=_OPTIONS,
         has_steps=True,
         max_steps=4096,
