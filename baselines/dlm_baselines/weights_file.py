@@ -1,4 +1,4 @@
-"""A trained network as one file: safetensors in half precision, its config and notes as JSON in the metadata under "dlm"."""
+"""A network as one file: safetensors in half precision (imported ones in full), config and notes as JSON in the metadata under "dlm"."""
 
 from __future__ import annotations
 
@@ -29,16 +29,21 @@ class LoadedDit:
 
 
 def save_weights(
-    path: Path, net: Dit, *, weights: Mapping[str, Tensor] | None = None, notes: Mapping[str, Any] | None = None
+    path: Path,
+    net: Dit,
+    *,
+    weights: Mapping[str, Tensor] | None = None,
+    notes: Mapping[str, Any] | None = None,
+    dtype: torch.dtype = torch.float16,
 ) -> None:
-    """Writes `net`, or `weights` in its place (such as an average). Raises ValueError for what half precision cannot hold."""
+    """Writes `net`, or `weights` in its place (such as an average). Raises ValueError for what `dtype` cannot hold."""
     source = net.state_dict() if weights is None else weights
-    halves = {name: value.detach().to("cpu", torch.float16).contiguous() for name, value in source.items()}
-    for name, value in halves.items():
+    stored = {name: value.detach().to("cpu", dtype, copy=True).contiguous() for name, value in source.items()}
+    for name, value in stored.items():
         if not bool(torch.isfinite(value).all()):
-            raise ValueError(f"{name} is not finite in half precision, so {path.name} was not written")
+            raise ValueError(f"{name} is not finite in {dtype}, so {path.name} was not written")
     document = {"format": _FORMAT, "config": dataclasses.asdict(net.config), "notes": dict(notes or {})}
-    save_file(halves, path, metadata={"dlm": json.dumps(document, sort_keys=True, allow_nan=False)})
+    save_file(stored, path, metadata={"dlm": json.dumps(document, sort_keys=True, allow_nan=False)})
 
 
 def load_weights(path: Path) -> LoadedDit:
@@ -59,6 +64,12 @@ def load_weights(path: Path) -> LoadedDit:
 
 def load_strictly(net: Dit, tensors: Mapping[str, Tensor]) -> None:
     """Loads `tensors`; every key must be accounted for. Raises ValueError naming the first that do not fit."""
+    check_fit(net, tensors)
+    net.load_state_dict(dict(tensors))
+
+
+def check_fit(net: Dit, tensors: Mapping[str, Tensor]) -> None:
+    """The same check alone, which also a network without memory (device "meta") allows."""
     wanted = net.state_dict()
     problems = [
         *_named("missing", [name for name in wanted if name not in tensors]),
@@ -74,7 +85,6 @@ def load_strictly(net: Dit, tensors: Mapping[str, Tensor]) -> None:
     ]
     if problems:
         raise ValueError("the weights do not fit the network: " + "; ".join(problems))
-    net.load_state_dict(dict(tensors))
 
 
 def _named(what: str, names: Iterable[str]) -> list[str]:
