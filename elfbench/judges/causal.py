@@ -5,21 +5,16 @@ Nothing is downloaded and no remote code is run.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from functools import cached_property
-from pathlib import Path
 
 import numpy as np
 
 from elfbench.core.errors import ConfigError
-from elfbench.judges import backend
-from elfbench.judges.folder import ModelFolder
 from elfbench.judges.measuring import Cut, FastTokenizer
 from elfbench.judges.scoring import Scorer
+from elfbench.loading.model_folder import ModelFolder, open_model_folder
 from elfbench.spec.instruments import Judge, JudgedRows, Progress
-
-_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
 
 
 class CausalJudge:
@@ -84,7 +79,7 @@ class CausalJudge:
 
     @cached_property
     def _tokenizer(self) -> FastTokenizer:
-        return self._folder.tokenizer(self.name)
+        return FastTokenizer(self._folder.tokenizer_file, self.name)
 
     @cached_property
     def _scorer(self) -> Scorer:
@@ -105,29 +100,9 @@ class CausalJudge:
 
 def open_judge(argument: str) -> Judge:
     """The judge `hf:ARGUMENT`: a folder, or a hub id in the local cache. ConfigError names what is missing."""
-    path = Path(argument).expanduser()
-    if path.is_dir():
-        folder, short = ModelFolder(path), path.resolve().name
-    else:
-        folder, short = ModelFolder(_cached_snapshot(argument)), argument
+    folder, short = open_model_folder(argument, key="judge")
     method = (folder.config.get("quantization_config") or {}).get("quant_method")
     return CausalJudge(folder, f"hf:{short}", f"{short} ({method})" if method else short)
-
-
-def _cached_snapshot(argument: str) -> Path:
-    error = ConfigError(
-        "no such judge folder, and no such model in the local Hugging Face cache",
-        key="judge",
-        found=f"hf:{argument}",
-        allowed="hf:FOLDER with config.json, tokenizer.json and weights, or hf:HUB/ID that was downloaded before",
-    )
-    if not _HUB_ID.fullmatch(argument):
-        raise error
-    hub = backend.need("huggingface_hub")
-    try:
-        return Path(hub.snapshot_download(argument, local_files_only=True))
-    except (OSError, ValueError) as cause:
-        raise error from cause
 
 
 def _reach(text: str, cut: Cut) -> int:

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from elfbench.core.canonical import canonical_json, file_digest
 from elfbench.core.errors import PrerequisiteError
-from elfbench.judges import backend
+from elfbench.loading import backend
 
 _CHECKSUMS = "SHA256.json"
 _FILES = ("model.safetensors", "config.json", "tokenizer.json")

@@ -9,10 +9,11 @@ from typing import Any
 import numpy as np
 
 from elfbench.core.canonical import digest
-from elfbench.judges import backend
 from elfbench.judges.assets import MINILM_PACKAGE, model_file
 from elfbench.judges.batching import batches, padded
-from elfbench.judges.folder import ModelFolder
+from elfbench.judges.measuring import FastTokenizer
+from elfbench.loading import backend
+from elfbench.loading.model_folder import ModelFolder
 from elfbench.spec.instruments import Progress
 
 MAX_TOKENS = 256
@@ -61,7 +62,7 @@ class MiniLM:
 
     @cached_property
     def _tokenizer(self) -> Any:
-        return self._folder.tokenizer(self.name)
+        return FastTokenizer(self._folder.tokenizer_file, self.name)
 
     @cached_property
     def _ends(self) -> tuple[np.ndarray, np.ndarray]:

@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 
 from elfbench.core.errors import ConfigError
-from elfbench.judges import backend
 from elfbench.judges.batching import batches, padded
+from elfbench.loading import backend
 
 _BUDGET = {"cpu": 1024, "cuda": 32768}
 _SLICE_BYTES = {"cpu": 1 << 26, "cuda": 1 << 29}

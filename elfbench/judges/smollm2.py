@@ -9,8 +9,8 @@ from elfbench.core.canonical import digest
 from elfbench.judges.assets import SMOLLM2_PACKAGE, cache_folder, model_file
 from elfbench.judges.causal import CausalJudge
 from elfbench.judges.conversion import converted
-from elfbench.judges.folder import ModelFolder
 from elfbench.judges.measuring import FastTokenizer
+from elfbench.loading.model_folder import ModelFolder
 from elfbench.spec.instruments import JudgedRows, Progress
 
 CONVERSION = 1

@@ -29,6 +29,7 @@ _MODELS = {
     "elf-exact-oracle": "elfbench.adapters.oracle_exact:FLOW",
     "unigram-oracle": "elfbench.adapters.oracle_controls:UNIGRAM",
     "bigram-oracle": "elfbench.adapters.oracle_controls:BIGRAM",
+    "hf:": "elfbench.adapters.hf:open_entry",
 }
 _BROKEN = ("subject_verb", "determiner_noun", "article", "pronoun", "name", "bracket", "word_order")
 _METRICS = {

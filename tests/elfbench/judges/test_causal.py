@@ -12,7 +12,7 @@ import pytest
 
 from elfbench.core.errors import ConfigError, PrerequisiteError
 from elfbench.judges.causal import CausalJudge, open_judge
-from elfbench.judges.folder import ModelFolder
+from elfbench.loading.model_folder import ModelFolder
 from elfbench.registry import catalog
 
 GOLDEN = Path(__file__).resolve().parents[2] / "golden" / "metrics"
@@ -42,7 +42,7 @@ def direct() -> Any:
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    from elfbench.judges.backend import quiet
+    from elfbench.loading.backend import quiet
 
     with quiet():
         model = AutoModelForCausalLM.from_pretrained(str(JUDGE), dtype=torch.float32).eval()
@@ -182,7 +182,7 @@ def test_weights_that_lack_a_tensor_are_refused(tmp_path: Path) -> None:
 def test_a_model_that_sees_later_tokens_is_refused(tmp_path: Path) -> None:
     from transformers import BertConfig, BertForMaskedLM
 
-    from elfbench.judges.backend import quiet
+    from elfbench.loading.backend import quiet
 
     folder = _copy(tmp_path / "bert")
     config = BertConfig(

@@ -107,7 +107,7 @@ def test_minilm_equals_transformers_one_text_at_a_time() -> None:
     import torch
     from transformers import AutoModel, AutoTokenizer
 
-    from elfbench.judges.backend import quiet
+    from elfbench.loading.backend import quiet
 
     folder = str(assets.model_file(assets.MINILM_PACKAGE).parent)
     with quiet():
@@ -146,7 +146,7 @@ def test_smollm2_prefers_text_to_shuffled_words(smollm2: SmolLM2) -> None:
 def test_smollm2_equals_the_gguf_file_read_by_transformers(smollm2: SmolLM2) -> None:
     import torch
 
-    from elfbench.judges.backend import load
+    from elfbench.loading.backend import load
 
     path = assets.model_file(assets.SMOLLM2_PACKAGE)
     model = load("AutoModelForCausalLM", path.parent, gguf_file=path.name)

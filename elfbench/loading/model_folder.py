@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import json
+import re
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from elfbench.core.canonical import digest, file_digest
 from elfbench.core.errors import ConfigError
-from elfbench.judges.measuring import FastTokenizer
+from elfbench.loading import backend
 
 _CONTEXT_KEYS = ("max_position_embeddings", "n_positions", "max_seq_len", "max_sequence_length", "seq_length", "n_ctx")
 _WEIGHTS = ("model.safetensors", "pytorch_model.bin")
 _UNBOUNDED = 1 << 20
+_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
 
 
 class ModelFolder:
@@ -55,24 +57,41 @@ class ModelFolder:
     @cached_property
     def separator(self) -> int | None:
         """The id between documents: the beginning-of-text id, else the end-of-text id, else None."""
-        tokenizer = self._json("tokenizer_config.json")
-        text_config = self.config.get("text_config") or {}
-        for name in ("bos_token", "eos_token"):
-            for document in (self.config, text_config, self._json("generation_config.json")):
-                found = document.get(f"{name}_id")
-                found = found[0] if isinstance(found, list) and found else found
-                if isinstance(found, int) and found >= 0:
-                    return found
-            spelling = tokenizer.get(name)
-            spelling = spelling.get("content") if isinstance(spelling, dict) else spelling
-            found = self.tokenizer("").token_id(spelling) if spelling else None
-            if found is not None:
-                return found
-        return None
+        start = self._special("bos_token")
+        return start if start is not None else self.end_of_text
 
-    def tokenizer(self, name: str) -> FastTokenizer:
-        """The folder's tokenizer under a name."""
-        return FastTokenizer(self.path / "tokenizer.json", name)
+    @cached_property
+    def end_of_text(self) -> int | None:
+        """The end-of-text id, or None."""
+        return self._special("eos_token")
+
+    @property
+    def tokenizer_file(self) -> Path:
+        """tokenizer.json."""
+        return self.path / "tokenizer.json"
+
+    def token_id(self, spelling: str) -> int | None:
+        """The id of a token's exact spelling in tokenizer.json."""
+        document = self._json("tokenizer.json")
+        for token in document.get("added_tokens", []):
+            if token.get("content") == spelling:
+                return int(token["id"])
+        vocab = document.get("model", {}).get("vocab", {})
+        # Unigram models list [token, score] pairs; the others map token to id.
+        pairs = {one[0]: number for number, one in enumerate(vocab)} if isinstance(vocab, list) else vocab
+        found = pairs.get(spelling)
+        return None if found is None else int(found)
+
+    def _special(self, name: str) -> int | None:
+        text_config = self.config.get("text_config") or {}
+        for document in (self.config, text_config, self._json("generation_config.json")):
+            found = document.get(f"{name}_id")
+            found = found[0] if isinstance(found, list) and found else found
+            if isinstance(found, int) and found >= 0:
+                return found
+        spelling = self._json("tokenizer_config.json").get(name)
+        spelling = spelling.get("content") if isinstance(spelling, dict) else spelling
+        return self.token_id(spelling) if spelling else None
 
     def _find_weights(self) -> tuple[str, ...]:
         for single in _WEIGHTS:
@@ -107,3 +126,27 @@ class ModelFolder:
         if not isinstance(document, dict):
             raise ConfigError(f"{name} is not a JSON object", key=self._key, found=str(path))
         return document
+
+
+def open_model_folder(argument: str, *, key: str) -> tuple[ModelFolder, str]:
+    """The folder of `hf:ARGUMENT` and a short name: a directory, or a hub id in the local cache. Nothing is downloaded.
+
+    Raises ConfigError under `key` when there is neither.
+    """
+    path = Path(argument).expanduser()
+    if path.is_dir():
+        return ModelFolder(path, key=key), path.resolve().name
+    error = ConfigError(
+        f"no such {key} folder, and no such model in the local Hugging Face cache",
+        key=key,
+        found=f"hf:{argument}",
+        allowed="hf:FOLDER with config.json, tokenizer.json and weights, or hf:HUB/ID that was downloaded before",
+    )
+    if not _HUB_ID.fullmatch(argument):
+        raise error
+    hub = backend.need("huggingface_hub")
+    try:
+        snapshot = Path(hub.snapshot_download(argument, local_files_only=True))
+    except (OSError, ValueError) as cause:
+        raise error from cause
+    return ModelFolder(snapshot, key=key), argument
