@@ -1,7 +1,7 @@
 """Our baselines run on files of reference vectors: kind -> the largest difference of every output, and its tolerance.
 
 Kinds and tolerances are those of tests/golden/README.md. Sizes, schedule and mask come from the file alone. Not a reader of
-safetensors files. Outputs of systems that are not implemented here are named, not checked.
+safetensors files. An output that is not implemented here is named, not checked.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from dlm_baselines import mdlm
+from dlm_baselines import d3pm, duo, mdlm, sedd
 from dlm_baselines.dit import DitConfig, build_dit
-from dlm_baselines.schedule import log_linear
+from dlm_baselines.schedule import NoiseLevel, log_linear
 from dlm_baselines.weights_file import load_strictly
 
 Document = Mapping[str, Any]
@@ -66,21 +66,44 @@ def compare_dit(path: Path, document: Document, tensors: Tensors) -> list[Compar
 
 @torch.no_grad()
 def compare_losses(path: Path, document: Document, tensors: Tensors) -> list[Comparison]:
-    """`discrete.losses`: the log-linear schedule and MDLM's SUBS, NELBO terms and posterior, in float64."""
+    """`discrete.losses`: the log-linear schedule, and parameterizations, loss terms and steps of four systems, in float64."""
     if document["schedule"] != "log-linear":
         raise ValueError(f"schedule is {document['schedule']!r}; implemented: 'log-linear'")
-    mask_id, x_t = document["mask_index"], tensors["in.xt_masked"]
     at_t, at_s = (log_linear(tensors[name], eps=document["eps"]) for name in ("in.t", "in.s"))
-    log_probs = mdlm.subs_log_probs(tensors["in.net_out"], x_t, mask_id)
-    ours = {
-        "alpha_t": at_t.alpha,
-        "alpha_s": at_s.alpha,
-        "dalpha_t": at_t.alpha_prime,
-        "mdlm_log_probs": log_probs,
-        "mdlm_nll": mdlm.nelbo_terms(log_probs, tensors["in.x0"], tensors["in.t"]),
-        "mdlm_posterior": mdlm.posterior(log_probs, x_t, at_t.alpha, at_s.alpha, mask_id),
-    }
+    schedule = {"alpha_t": at_t.alpha, "alpha_s": at_s.alpha, "dalpha_t": at_t.alpha_prime}
+    absorbing = _absorbing_outputs(document, tensors, at_t, at_s)
+    ours = {**schedule, **absorbing, **_duo_outputs(tensors, at_t, at_s)}
     return _compare(ours, tensors, tolerance=1e-8, relative=True)
+
+
+def _absorbing_outputs(document: Document, tensors: Tensors, at_t: NoiseLevel, at_s: NoiseLevel) -> dict[str, Tensor]:
+    mask_id, steps = document["mask_index"], document["d3pm_T"]
+    logits, x_t, x_data, t = (tensors[f"in.{name}"] for name in ("net_out", "xt_masked", "x0", "t"))
+    subs, mean = mdlm.subs_log_probs(logits, x_t, mask_id), d3pm.mean_log_probs(logits)
+    log_s = sedd.log_score(logits, x_t, at_t.sigma, mask_id)
+    # The authors gather the entropies of masked tokens in a float32 tensor, whatever the dtype of the scores.
+    entropy = sedd.score_entropy(log_s, x_t, x_data, at_t.sigma, mask_id).float().double()
+    # The authors weigh D3PM's loss with alpha = 1 - t, whatever the schedule of the noise.
+    line_t, line_s = (log_linear(time, eps=0.0).alpha for time in (t, t - 1.0 / steps))
+    return {
+        "mdlm_log_probs": subs,
+        "mdlm_nll": mdlm.nelbo_terms(subs, x_data, t),
+        "mdlm_posterior": mdlm.posterior(subs, x_t, at_t.alpha, at_s.alpha, mask_id),
+        "d3pm_log_probs": mean,
+        "d3pm_diffusion_loss_T1000": steps * d3pm.step_kl(mean, x_t, x_data, line_t, line_s, mask_id),
+        "sedd_log_score": log_s,
+        "sedd_loss": at_t.dsigma * entropy,
+        "sedd_analytic_probs": sedd.analytic_probs(log_s, x_t, at_t.sigma - at_s.sigma, mask_id),
+    }
+
+
+def _duo_outputs(tensors: Tensors, at_t: NoiseLevel, at_s: NoiseLevel) -> dict[str, Tensor]:
+    x_t, log_probs = tensors["in.xt_uniform"], tensors["in.net_out"].log_softmax(dim=-1)
+    return {
+        "duo_log_probs": log_probs,
+        "duo_nll": duo.nelbo_terms(log_probs, x_t, tensors["in.x0"], at_t),
+        "duo_posterior": duo.step_probs(log_probs.exp(), x_t, at_t.alpha, at_s.alpha),
+    }
 
 
 KINDS: Mapping[str, Callable[[Path, Document, Tensors], list[Comparison]]] = {

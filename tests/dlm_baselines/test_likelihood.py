@@ -9,14 +9,14 @@ from torch import Tensor
 from dlm_baselines import mdlm
 from dlm_baselines.likelihood import BoundSettings, stratified_bound
 from elf_model.training.noise import RowNoise
-from tests.dlm_baselines.two_words import JOINT, Oracle, random_net
+from tests.dlm_baselines.two_words import JOINT, BatchNoise, Oracle, random_net
 
 
 def test_the_bound_of_exact_conditionals_is_the_exact_nll() -> None:
     """Every order of the chain rule gives -log p, so only the choice of positions and of their number is left to chance."""
     rows = torch.tensor([[0, 0], [0, 1], [1, 0], [1, 1]])
     settings = BoundSettings(replicates=400, strata=2)
-    bound = mdlm.nelbo(Oracle(), rows, mask_id=2, noise=RowNoise(range(4)), settings=settings)
+    bound = mdlm.nelbo(Oracle(), rows, mask_id=2, noise=BatchNoise(4), settings=settings)
     exact = -JOINT.flatten().log()
     assert bool(((bound.nll_nats - exact).abs() <= 4 * bound.error_nats + 1e-9).all())
     assert bool((bound.error_nats < 0.05).all())
@@ -26,7 +26,7 @@ def test_errors_are_those_of_repetition() -> None:
     """The stated error of one estimate is the spread of many independent ones."""
     net, ids = random_net(), torch.randint(0, 11, (1, 10), generator=torch.Generator().manual_seed(0)).expand(300, -1)
     settings = BoundSettings(replicates=6, strata=3)
-    bound = mdlm.nelbo(net, ids, mask_id=11, noise=RowNoise(range(300)), settings=settings)
+    bound = mdlm.nelbo(net, ids, mask_id=11, noise=BatchNoise(300), settings=settings)
     spread = float(bound.nll_nats.std())
     stated = float(bound.error_nats.square().mean().sqrt())
     assert stated == pytest.approx(spread, rel=0.15)

@@ -11,7 +11,7 @@ from torch import Tensor
 from dlm_baselines.mdlm import subs_log_probs
 from dlm_baselines.mdlm_sampler import SamplerSettings, masked_share, sample, sample_semi_autoregressive
 from elf_model.training.noise import RowNoise
-from tests.dlm_baselines.two_words import JOINT, Oracle, random_net
+from tests.dlm_baselines.two_words import JOINT, BatchNoise, Oracle, random_net
 
 CHI2_999 = 16.3  # 99.9 % of chi-square with 3 degrees of freedom; seeds are fixed
 
@@ -23,7 +23,7 @@ def masks(rows: int, length: int, mask_id: int) -> Tensor:
 def _drawn(rows: int, **settings: object) -> Tensor:
     """[2, 2] counts of what the sampler writes with the exact network."""
     chosen = SamplerSettings(**{"steps": 1, **settings})  # type: ignore[arg-type]
-    done = sample(Oracle(), masks(rows, 2, 2), mask_id=2, settings=chosen, noise=RowNoise(range(rows)))
+    done = sample(Oracle(), masks(rows, 2, 2), mask_id=2, settings=chosen, noise=BatchNoise(rows))
     counts = torch.zeros(2, 2, dtype=torch.float64)
     counts.index_put_((done.ids[:, 0], done.ids[:, 1]), torch.ones(rows, dtype=torch.float64), accumulate=True)
     return counts
@@ -82,7 +82,7 @@ def test_first_hitting_writes_the_exact_joint_in_one_pass_per_token() -> None:
         masks(4, 10, 11),
         mask_id=11,
         settings=SamplerSettings(steps=1, method="first_hitting"),
-        noise=RowNoise(range(4)),
+        noise=BatchNoise(4),
     )
     assert done.nfe.tolist() == [10] * 4
     assert not bool((done.ids == 11).any())
@@ -100,7 +100,7 @@ def test_given_tokens_stay_and_condition_the_rest(method: str) -> None:
     rows = 4000
     start = torch.tensor([[1, 2]]).expand(rows, 2)
     settings = SamplerSettings(steps=2, method=method)  # type: ignore[arg-type]
-    ids = sample(Oracle(), start, mask_id=2, settings=settings, noise=RowNoise(range(rows))).ids
+    ids = sample(Oracle(), start, mask_id=2, settings=settings, noise=BatchNoise(rows)).ids
     assert bool((ids[:, 0] == 1).all())
     share = float((ids[:, 1] == 1).double().mean())
     assert share == pytest.approx(0.6, abs=0.025)  # p(x2 = 1 | x1 = 1) = .3 / .5, three standard errors
@@ -109,7 +109,7 @@ def test_given_tokens_stay_and_condition_the_rest(method: str) -> None:
 def test_skipping_rows_changes_no_token_and_nfe_is_what_ran() -> None:
     """The plain sampler passes every row through the network in every step; ours must give its ids."""
     net, length, steps, rows, mask_id = random_net(), 10, 30, 8, 11
-    noise = RowNoise(range(rows))
+    noise = BatchNoise(rows)
     calls: list[int] = []
     net.vocab_embed.register_forward_hook(lambda module, args, out: calls.append(len(args[0])))
     done = sample(net, masks(rows, length, 11), mask_id=mask_id, settings=SamplerSettings(steps=steps), noise=noise)
@@ -154,7 +154,7 @@ def test_windows_of_the_semi_autoregressive_sampler_continue_what_stands() -> No
         rows=rows,
         mask_id=2,
         settings=SamplerSettings(steps=8),
-        noise=RowNoise(range(rows)),
+        noise=BatchNoise(rows),
     )
     assert tuple(done.ids.shape) == (rows, length)
     moves = JOINT / JOINT.sum(1, keepdim=True)

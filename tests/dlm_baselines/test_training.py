@@ -20,18 +20,17 @@ LOOP_KEYS = ("optimizer", "steps", "batch_size", "ema", "seed")
 TINY = {"vocab_size": 9, "hidden": 16, "depth": 1, "heads": 2, "max_length": 8, "gelu": "erf"}
 
 
-def packaged(system: str) -> dict[str, Any]:
-    content: dict[str, Any] = yaml.safe_load((files("dlm_baselines") / "recipes" / f"{system}-sotu.yaml").read_text())
-    return content
+RECIPES = sorted((Path(str(files("dlm_baselines"))) / "recipes").glob("*.yaml"))
+TINY_RECIPES = [path for path in RECIPES if path.stem.endswith(("-sotu", "-oracle"))]
 
 
 class InterruptError(Exception):
     """Ends a run as a kill would."""
 
 
-@pytest.mark.parametrize("system", ["mdlm", "ar"])
-def test_packaged_recipes_are_complete_and_small(system: str, tmp_path: Path) -> None:
-    content = packaged(system)
+@pytest.mark.parametrize("path", TINY_RECIPES, ids=lambda path: path.stem)
+def test_packaged_recipes_are_complete_and_small(path: Path, tmp_path: Path) -> None:
+    content: dict[str, Any] = yaml.safe_load(path.read_text(encoding="utf-8"))
     recipe = TrainRecipe.from_dict({key: content[key] for key in LOOP_KEYS})
     assert isinstance(recipe.optimizer.lr, float)  # YAML reads 4e-3 as a string
     net, _ = build(content)
@@ -41,7 +40,7 @@ def test_packaged_recipes_are_complete_and_small(system: str, tmp_path: Path) ->
     assert content["model"]["max_length"] == content["data"]["length"]
 
 
-@pytest.mark.parametrize("system", ["mdlm", "ar"])
+@pytest.mark.parametrize("system", ["mdlm", "ar", "d3pm", "d3pm-uniform", "sedd", "sedd-uniform", "duo"])
 def test_resume_is_bit_identical_and_the_loss_falls(system: str, tmp_path: Path) -> None:
     optimizer = {"name": "muon", "lr": 0.01}
     plain = {"steps": 30, "batch_size": 4, "seed": 1, "optimizer": optimizer, "log_every": 10, "save_every": 10}
@@ -65,5 +64,5 @@ def test_resume_is_bit_identical_and_the_loss_falls(system: str, tmp_path: Path)
 
 
 def test_an_unknown_system_is_named() -> None:
-    with pytest.raises(ValueError, match="system is 'arr'; allowed: mdlm, ar"):
+    with pytest.raises(ValueError, match=r"system is 'arr'; allowed: ar, mdlm, d3pm, .*duo"):
         build({"system": "arr", "model": TINY, "seed": 0})

@@ -1,0 +1,241 @@
+"""Entries of discrete diffusion: MDLM, D3PM, SEDD, Duo. They differ in a `System` of `dlm_baselines` and in their options."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, NamedTuple
+
+import numpy as np
+
+from elfbench.adapters import oracle, sotu
+from elfbench.adapters.batches import sample_batch
+from elfbench.adapters.likelihood import RowScores, score_texts
+from elfbench.adapters.tracing import Frames
+from elfbench.adapters.trained import (
+    TEMPERATURE,
+    TOP_P,
+    Packaged,
+    TrainingText,
+    card_of,
+    model_errors,
+    packaged_weights,
+    randomized,
+)
+from elfbench.loading.tokenizer import Tokenizer
+from elfbench.spec.card import ModelCard, OptionSpec
+from elfbench.spec.sampling import LikelihoodBatch, LikelihoodRequest, SampleBatch, SampleRequest, Trace
+
+if TYPE_CHECKING:
+    from torch import Tensor
+    from torch.nn import Module
+
+    from dlm_baselines.dit import Dit
+    from dlm_baselines.systems import System
+
+
+@dataclass(frozen=True, slots=True)
+class DiscreteModel:
+    """A loaded network and the system that it was trained as."""
+
+    card: ModelCard
+    net: Dit
+    system: System
+    tokenizer: Tokenizer
+    device: str
+
+    @property
+    def counted(self) -> Module:
+        return self.net.vocab_embed
+
+    def sample(self, request: SampleRequest) -> SampleBatch:
+        start = time.perf_counter()
+        ids, nfe = self._run(request, None)
+        seconds = time.perf_counter() - start
+        return sample_batch(ids, self.tokenizer, nfe=nfe, positions=nfe * request.length, seconds=seconds)
+
+    def draw(self, probabilities: np.ndarray, uniforms: np.ndarray) -> np.ndarray:
+        """Ids [N] int64, by the function that the sampler calls."""
+        import torch
+
+        from dlm_baselines.categorical import draw
+
+        found = draw(torch.tensor(probabilities, device=self.device), torch.tensor(uniforms, device=self.device))
+        ids: np.ndarray = found.cpu().numpy()
+        return ids
+
+    @property
+    def bound(self) -> Literal["upper"]:
+        return "upper"
+
+    def nll(self, request: LikelihoodRequest) -> LikelihoodBatch:
+        """Upper bounds, with their Monte-Carlo errors."""
+        return score_texts(request, self.tokenizer, self.card.max_length, self._score)
+
+    def _score(self, ids: np.ndarray, seeds: Sequence[int]) -> RowScores:
+        import torch
+
+        from dlm_baselines.likelihood import BoundSettings
+        from elf_model.training.noise import RowNoise
+
+        rows, mask_id = torch.from_numpy(ids).to(self.device), self.system.mask_id(self.net)
+        found = self.system.bound(self.net, rows, mask_id, RowNoise(seeds), BoundSettings())
+        return RowScores(found.nll_nats.cpu().numpy(), found.error_nats.cpu().numpy())
+
+    def trace(self, request: SampleRequest, frames: int) -> Trace:
+        """Undecided positions are -1; the last frame is the sample."""
+        recorder = Frames(frames, request.steps or 1, self.tokenizer, mask_id=self.system.mask_id(self.net))
+        ids, _ = self._run(request, recorder)
+        return recorder.trace(ids)
+
+    def _run(self, request: SampleRequest, recorder: Frames | None) -> tuple[np.ndarray, np.ndarray]:
+        from dlm_baselines.systems import Chain, start
+        from elf_model.training.noise import RowNoise
+
+        def on_step(step: int, ids: Tensor) -> None:
+            if recorder is not None:
+                recorder.record(step, ids.cpu().numpy())
+
+        noise = RowNoise(request.seeds, device=self.device)
+        chain = Chain(
+            x_start=start(self.system, self.net, len(request.rows), request.length, noise=noise),
+            given=None,
+            mask_id=self.system.mask_id(self.net),
+            steps=request.steps or 1,
+            noise=noise,
+            on_step=on_step if recorder is not None else None,
+        )
+        done = self.system.sample(self.net, chain, self.card.all_options(request.options))
+        return done.ids.cpu().numpy(), done.nfe.cpu().numpy()
+
+
+@dataclass(frozen=True, slots=True)
+class DiscreteEntry:
+    """A registered entry with packaged weights; `system` is a name of `dlm_baselines.systems`."""
+
+    card: ModelCard
+    system: str
+    packaged: Packaged
+    text: TrainingText
+
+    def load(self, weights: Path | None = None, device: str = "cpu", dtype: str = "float32") -> DiscreteModel:
+        with model_errors(self.card.name, weights):
+            import torch
+
+            from dlm_baselines.systems import SYSTEMS
+            from dlm_baselines.weights_file import load_weights
+
+            net = load_weights(weights or self.packaged.path).net.to(device=device, dtype=getattr(torch, dtype))
+            return DiscreteModel(self.card, net, SYSTEMS[self.system], self.text.tokenizer(), device)
+
+    def toy(self, seed: int) -> DiscreteModel:
+        from dlm_baselines.dit import DitConfig, build_dit
+        from dlm_baselines.systems import SYSTEMS
+
+        tokenizer, system = sotu.toy_tokenizer(), SYSTEMS[self.system]
+        size = tokenizer.vocab_size + (system.state == "absorbing")
+        net = randomized(
+            build_dit(DitConfig(vocab_size=size, hidden=16, depth=1, heads=2, cond_dim=8), seed=seed), seed
+        )
+        spec = tokenizer.spec.model_copy(update={"mask_id": system.mask_id(net)})
+        card = self.card.model_copy(update={"tokenizer": spec, "vocab_size": size, "n_params": None})
+        return DiscreteModel(card, net, system, tokenizer, "cpu")
+
+
+_LAST_STEP = OptionSpec(
+    type="str",
+    default="sampled",
+    choices=("sampled", "greedy"),
+    meaning="tokens still masked after the last time: drawn, or the most probable as in the authors' code",
+)
+_MDLM_METHOD = OptionSpec(
+    type="str",
+    default="ancestral",
+    choices=("ancestral", "first_hitting", "race_float32", "race_float64"),
+    meaning="ancestral sampling; first hitting, one position per pass whatever the steps; the authors' exponential race, in their "
+    "float32 (which loses the tail as steps grow) or in float64",
+)
+_SEDD_METHOD = OptionSpec(
+    type="str",
+    default="analytic",
+    choices=("analytic", "euler"),
+    meaning="analytic (tau-leaping) steps, the paper's headline, or Euler steps; a denoising step ends both",
+)
+_DUO_METHOD = OptionSpec(
+    type="str",
+    default="ancestral",
+    choices=("ancestral", "greedy_tail", "psi_max_capped", "psi_max_rescaled"),
+    meaning="ancestral sampling; the same with the argmax in the last step; Psi samplers, which re-noise by eta",
+)
+_ETA = OptionSpec(
+    type="float",
+    default=0.05,
+    minimum=0.0,
+    maximum=1.0,
+    meaning="re-noising of the Psi samplers; no effect on the others",
+)
+_LAW = {"temperature": TEMPERATURE, "top_p": TOP_P}
+
+
+class _Kind(NamedTuple):
+    """What cards say of a system."""
+
+    title: str
+    summary: str
+    absorbing: bool
+    options: Mapping[str, OptionSpec]
+    citation: str
+
+
+_D3PM_PAPER = "Austin et al. 2021, Structured Denoising Diffusion Models in Discrete State-Spaces, arXiv 2107.03006"
+_SEDD_PAPER = (
+    "Lou et al. 2024, Discrete Diffusion Modeling by Estimating the Ratios of the Data Distribution, arXiv 2310.16834"
+)
+_KINDS = {
+    "mdlm": _Kind(
+        "MDLM",
+        "Masked diffusion (SUBS), ancestral sampler in float64",
+        True,
+        {"method": _MDLM_METHOD, "last_step": _LAST_STEP, **_LAW},
+        "Sahoo et al. 2024, Simple and Effective Masked Diffusion Language Models, arXiv 2406.07524",
+    ),
+    "d3pm": _Kind("D3PM absorb", "Discrete-time masked diffusion that predicts x0", True, _LAW, _D3PM_PAPER),
+    "d3pm-uniform": _Kind(
+        "D3PM uniform", "Discrete-time uniform-state diffusion that predicts x0", False, _LAW, _D3PM_PAPER
+    ),
+    "sedd": _Kind("SEDD absorb", "Score-entropy masked diffusion", True, {"method": _SEDD_METHOD}, _SEDD_PAPER),
+    "sedd-uniform": _Kind(
+        "SEDD uniform", "Score-entropy uniform-state diffusion", False, {"method": _SEDD_METHOD}, _SEDD_PAPER
+    ),
+    "duo": _Kind(
+        "Duo",
+        "Uniform-state diffusion with the Rao-Blackwellized NELBO",
+        False,
+        {"method": _DUO_METHOD, "eta": _ETA, **_LAW},
+        "Sahoo et al. 2025, The Diffusion Duality, arXiv 2506.10892",
+    ),
+}
+
+
+def _entry(system: str, text: TrainingText) -> DiscreteEntry:
+    packaged, kind = packaged_weights("dlm_baselines", f"{system}-{text.name}"), _KINDS[system]
+    card = card_of(
+        packaged,
+        text,
+        masked=kind.absorbing,
+        implementation=1,
+        title=kind.title,
+        summary=kind.summary,
+        family="discrete",
+        tasks=("unconditional", "likelihood"),
+        options=kind.options,
+        has_steps=True,
+        max_steps=4096,
+        citation=kind.citation,
+    )
+    return DiscreteEntry(card, system, packaged, text)
+
+
+MDLM_SOTU, MDLM_ORACLE = _entry("mdlm", sotu.TEXT), _entry("mdlm", oracle.TEXT)
