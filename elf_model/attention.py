@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from elf_model.config import ElfConfig
+from elf_model.linear import Linear
 
 RMS_EPS = 1e-6
 ROPE_THETA = 10_000.0
@@ -43,10 +44,10 @@ class Attention(nn.Module):
     def __init__(self, config: ElfConfig) -> None:
         super().__init__()
         self.heads = config.heads
-        self.qkv = nn.Linear(config.hidden, 3 * config.hidden)
+        self.qkv = Linear(config.hidden, 3 * config.hidden)
         self.q_norm = nn.RMSNorm(config.head_dim, eps=RMS_EPS)
         self.k_norm = nn.RMSNorm(config.head_dim, eps=RMS_EPS)
-        self.proj = nn.Linear(config.hidden, config.hidden)
+        self.proj = Linear(config.hidden, config.hidden)
 
     def forward(self, x: Tensor, rotations: Tensor, mask: Tensor | None) -> Tensor:
         """x [B, N, H], rotations [N, d/2, 2], mask [B, 1, 1, N] bool (True = may be attended) or None;
@@ -65,13 +66,14 @@ class SwiGLU(nn.Module):
 
     def __init__(self, config: ElfConfig) -> None:
         super().__init__()
-        self.w12 = nn.Linear(config.hidden, 2 * config.mlp_dim)
-        self.w3 = nn.Linear(config.mlp_dim, config.hidden)
+        self.w12 = Linear(config.hidden, 2 * config.mlp_dim)
+        self.w3 = Linear(config.mlp_dim, config.hidden)
 
     def forward(self, x: Tensor) -> Tensor:
         """[B, N, H] -> [B, N, H]."""
         gate, value = self.w12(x).chunk(2, dim=-1)
-        out: Tensor = self.w3(F.silu(gate) * value)
+        inner = F.silu(gate)
+        out: Tensor = self.w3(inner * value if torch.is_grad_enabled() else inner.mul_(value))
         return out
 
 
@@ -87,6 +89,10 @@ class Block(nn.Module):
 
     def forward(self, x: Tensor, rotations: Tensor, mask: Tensor | None) -> Tensor:
         """[B, N, H] -> [B, N, H]."""
-        x = x + self.attn(self.norm1(x), rotations, mask)
-        out: Tensor = x + self.mlp(self.norm2(x))
-        return out
+        x = add(self.attn(self.norm1(x), rotations, mask), x)
+        return add(self.mlp(self.norm2(x)), x)
+
+
+def add(branch: Tensor, x: Tensor) -> Tensor:
+    """branch + x; without gradients in the memory of the branch, which nobody else reads."""
+    return branch + x if torch.is_grad_enabled() else branch.add_(x)

@@ -9,9 +9,13 @@ from __future__ import annotations
 import difflib
 from collections.abc import Mapping
 from dataclasses import MISSING, asdict, dataclass, fields
-from typing import Literal
+from typing import Literal, get_args
 
 Gelu = Literal["tanh", "erf"]
+Prediction = Literal["x", "v", "eps"]
+Conditioning = Literal["in_context", "adaln_zero"]
+Decoder = Literal["shared", "separate"]
+TimeDistribution = Literal["logit_normal", "uniform"]
 
 T5_VOCABULARY = 32_100  # tokens of the T5 tokenizer; the T5 embedding matrix has 32128 rows, ELF's head has not
 
@@ -21,6 +25,15 @@ PRESETS: Mapping[str, Mapping[str, int]] = {
     "ELF-L": {"depth": 32, "hidden": 1280, "heads": 16},
 }
 
+_CHOICES: Mapping[str, tuple[str, ...]] = {
+    "gelu": get_args(Gelu),
+    "prediction": get_args(Prediction),
+    "conditioning": get_args(Conditioning),
+    "decoder": get_args(Decoder),
+    "time_distribution": get_args(TimeDistribution),
+}
+_MAY_BE_ABSENT = ("num_self_cond_cfg_tokens", "num_model_mode_tokens")
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ElfConfig:
@@ -29,6 +42,13 @@ class ElfConfig:
     Sizes are counts (`max_length` in tokens); t is in [0, 1] with 0 noise and 1 data; `*_p_mean`, `*_p_std`
     are the parameters of a logit-normal, sigmoid(N(mean, std^2)); `*_prob` are probabilities;
     `self_cond_cfg_min/max` bound the guidance scale w.
+
+    The ablations of the paper are values of the same fields. prediction: what the last layer outputs (appendix
+    C.1). conditioning: time, guidance scale and mode as tokens before the text, or as adaLN-Zero; then a number
+    of tokens says only whether it is above 0 (appendix C.4). decoder: one trunk for both modes, or a decoder of
+    its own (appendix D.3). time_distribution: of training times; `denoiser_p_*` are for the logit-normal.
+    num_self_cond_cfg_tokens = 0: w is no input, and training has no guidance in its target.
+    num_model_mode_tokens = 0: only t=1 tells decoding from denoising.
     """
 
     vocab_size: int = T5_VOCABULARY
@@ -56,18 +76,25 @@ class ElfConfig:
     self_cond_prob: float = 0.5
     self_cond_cfg_min: float = 0.5
     self_cond_cfg_max: float = 5.0
+    prediction: Prediction = "x"
+    conditioning: Conditioning = "in_context"
+    decoder: Decoder = "shared"
+    time_distribution: TimeDistribution = "logit_normal"
 
     def __post_init__(self) -> None:
         for field in fields(self):
             value = getattr(self, field.name)
-            if isinstance(field.default, int) and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
-                raise ValueError(f"ElfConfig.{field.name} is {value!r}; allowed: an integer of at least 1")
+            least = 0 if field.name in _MAY_BE_ABSENT else 1
+            if isinstance(field.default, int) and (type(value) is not int or value < least):
+                raise ValueError(f"ElfConfig.{field.name} is {value!r}; allowed: an integer of at least {least}")
             if isinstance(field.default, float) and (isinstance(value, bool) or not isinstance(value, int | float)):
                 raise ValueError(f"ElfConfig.{field.name} is {value!r}; allowed: a number")
             if field.name.endswith("_prob") and not 0.0 <= value <= 1.0:
                 raise ValueError(f"ElfConfig.{field.name} is {value!r}; allowed: a probability in [0, 1]")
-        if self.gelu not in ("tanh", "erf"):
-            raise ValueError(f"ElfConfig.gelu is {self.gelu!r}; allowed: 'tanh', 'erf'")
+        for name, allowed in _CHOICES.items():
+            if getattr(self, name) not in allowed:
+                known = ", ".join(map(repr, allowed))
+                raise ValueError(f"ElfConfig.{name} is {getattr(self, name)!r}; allowed: {known}")
         if self.hidden % self.heads or (self.hidden // self.heads) % 2:
             raise ValueError(
                 f"ElfConfig.hidden is {self.hidden} with {self.heads} heads; each head needs an even width"
@@ -97,9 +124,22 @@ class ElfConfig:
         return int(4 * self.hidden * 2 / 3)
 
     @property
+    def guidance_input(self) -> bool:
+        """Whether the guidance scale w of self-conditioning is an input of the network."""
+        return self.num_self_cond_cfg_tokens > 0
+
+    @property
+    def mode_input(self) -> bool:
+        """Whether the trunk is told if it denoises or decodes; with a separate decoder it never decodes."""
+        return self.num_model_mode_tokens > 0 and self.decoder == "shared"
+
+    @property
     def num_prefix_tokens(self) -> int:
         """In-context tokens before the text."""
-        return self.num_time_tokens + self.num_self_cond_cfg_tokens + self.num_model_mode_tokens
+        if self.conditioning == "adaln_zero":
+            return 0
+        mode_tokens = self.num_model_mode_tokens if self.mode_input else 0
+        return self.num_time_tokens + self.num_self_cond_cfg_tokens + mode_tokens
 
     def to_dict(self) -> dict[str, object]:
         """All fields, as JSON can hold them; the inverse of `from_dict`."""

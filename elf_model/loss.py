@@ -1,9 +1,12 @@
 """The training loss of ELF (arXiv 2605.10938, eq. 1 and algorithms 1 to 4, in the form of the authors' code).
 
 Each row is a denoising row (velocity error, with the self-conditioning guidance folded into the target) or a
-decoding row (cross entropy at t=1 from corrupted latents). Legend: B rows, L tokens, C latent width. t=0 is
-noise, t=1 is data. Not an optimizer step. Draw numbers: 0 time, 1 noise, 2 mode, 3 corruption level, 4
-corruption noise, 5 self-conditioning coin, 6 guidance scale, 7 label drop.
+decoding row (cross entropy at t=1 from corrupted latents). The error is in the velocity whatever the network
+predicts: the paper gives eq. 1 alone and compares x-, v- and eps-prediction (appendix C.1) without another loss, and
+the authors' code has x-prediction only. For v it is the error of the output, for x that error times 1 / (1-t)^2, for
+eps times s^2 / t^2 (with the floors of `elf_model.path`). Legend: B rows, L tokens, C latent width. t=0 is noise,
+t=1 is data. Not an optimizer step. Draw numbers: 0 time, 1 noise, 2 mode, 3 corruption level, 4 corruption noise,
+5 self-conditioning coin, 6 guidance scale, 7 label drop.
 """
 
 from __future__ import annotations
@@ -18,7 +21,7 @@ from torch.nn import functional as F
 from elf_model.config import ElfConfig
 from elf_model.noise import Noise
 from elf_model.path import noisy_latents, velocity
-from elf_model.sampler import Prefix, restore
+from elf_model.prefix import Prefix, restore
 from elf_model.schedule import logit_normal, self_cond_cfg_scale
 
 PadPolicy = Literal["pad", "eos"]
@@ -29,7 +32,7 @@ class LossDraws:
     """The random numbers of one step."""
 
     t_normal: Tensor
-    """[B] standard normal."""
+    """[B] standard normal; its cumulative probability is the time where times are uniform."""
     noise: Tensor
     """[B, L, C] standard normal."""
     decode_mode: Tensor
@@ -41,7 +44,7 @@ class LossDraws:
     self_cond_uniform: Tensor
     """[B] in [0, 1)."""
     cfg_uniform: Tensor
-    """[B] in [0, 1)."""
+    """[B] in [0, 1); not read where the guidance scale is no input."""
     label_drop: Tensor
     """[B] bool, True on rows that lose their prefix."""
 
@@ -81,6 +84,13 @@ def loss_mask(attention_mask: Tensor, prefix_mask: Tensor, *, pad_policy: PadPol
     return real & ~prefix_mask
 
 
+def training_times(normals: Tensor, config: ElfConfig) -> Tensor:
+    """Times in [0, 1] from standard normals, any shape, elementwise: logit-normal, or uniform by the normal's CDF."""
+    if config.time_distribution == "uniform":
+        return torch.special.ndtr(normals)
+    return logit_normal(normals, mean=config.denoiser_p_mean, std=config.denoiser_p_std)
+
+
 def elf_loss(
     net: nn.Module,
     x_data: Tensor,
@@ -100,10 +110,13 @@ def elf_loss(
     """
     decoding = draws.decode_mode
     x_data, prefix = _drop_labels(x_data, prefix_mask, draws.label_drop)
-    t = logit_normal(draws.t_normal, mean=config.denoiser_p_mean, std=config.denoiser_p_std)
+    t = training_times(draws.t_normal, config)
     z = noisy_latents(x_data, draws.noise, t, noise_scale=config.noise_scale)
     z = z if prefix is None else restore(z, prefix)
-    w = self_cond_cfg_scale(draws.cfg_uniform, low=config.self_cond_cfg_min, high=config.self_cond_cfg_max).to(z.dtype)
+    w = None
+    if config.guidance_input:
+        low, high = config.self_cond_cfg_min, config.self_cond_cfg_max
+        w = self_cond_cfg_scale(draws.cfg_uniform, low=low, high=high).to(z.dtype)
     v_target = velocity(x_data, z, t, t_eps=config.t_eps)
 
     x_prev = None
@@ -112,9 +125,11 @@ def elf_loss(
         rows = (~decoding & (draws.self_cond_uniform < config.self_cond_prob)).nonzero().squeeze(-1)
         if rows.numel():
             row_prefix = None if prefix is None else Prefix(prefix.latents[rows], prefix.mask[rows])
-            guided = _guidance(net, z[rows], t[rows], w[rows], row_prefix, t_eps=config.t_eps)
+            row_w = None if w is None else w[rows]
+            guided = _guidance(net, z[rows], t[rows], row_w, row_prefix, t_eps=config.t_eps)
             x_prev[rows] = guided.x_prev
-            v_target[rows] += guided.correction
+            if guided.correction is not None:
+                v_target[rows] += guided.correction
         x_prev = x_prev * ~decoding[:, None, None]  # decoding rows get zeros, on the prefix too
 
     # DEVIATION(paper, section 3): the prefix of decoding rows is corrupted as well; the authors' code does
@@ -141,15 +156,22 @@ def elf_loss(
 
 class _Guided(NamedTuple):
     x_prev: Tensor  # [R, L, C] the self-conditioning input
-    correction: Tensor  # [R, L, C] added to the velocity target
+    correction: Tensor | None  # [R, L, C] added to the velocity target
 
 
 @torch.no_grad()
-def _guidance(net: nn.Module, z: Tensor, t: Tensor, w: Tensor, prefix: Prefix | None, *, t_eps: float) -> _Guided:
-    """Pass A (no self-conditioning) and pass B (conditioned on A); the correction is (1 - 1/w)(v_B - v_A)."""
+def _guidance(
+    net: nn.Module, z: Tensor, t: Tensor, w: Tensor | None, prefix: Prefix | None, *, t_eps: float
+) -> _Guided:
+    """Pass A (no self-conditioning) and pass B (conditioned on A); the correction is (1 - 1/w)(v_B - v_A).
+
+    Without a guidance scale w there is no pass B and no correction, as in the authors' code.
+    """
     zeros = torch.zeros_like(z)
     x_a = net(z, t, x_prev=zeros if prefix is None else restore(zeros, prefix), self_cond_cfg=w).x_pred
     x_prev = x_a if prefix is None else restore(x_a, prefix)
+    if w is None:
+        return _Guided(x_prev, None)
     x_b = net(z, t, x_prev=x_prev, self_cond_cfg=w).x_pred
     difference = velocity(x_b, z, t, t_eps=t_eps) - velocity(x_a, z, t, t_eps=t_eps)
     return _Guided(x_prev, (1.0 - 1.0 / w)[:, None, None] * difference)

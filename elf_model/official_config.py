@@ -17,10 +17,14 @@ from elf_model.config import PRESETS, T5_VOCABULARY, ElfConfig
 
 # The keyword arguments of the authors' network, where they are called otherwise than here.
 _NAMES: Mapping[str, str] = {"text_encoder_dim": "latent_dim", "hidden_size": "hidden", "num_heads": "heads"}
-_YAML_NAMES: Mapping[str, str] = {**_NAMES, "denoiser_noise_scale": "noise_scale"}
+_YAML_NAMES: Mapping[str, str] = {
+    **_NAMES,
+    "denoiser_noise_scale": "noise_scale",
+    "time_schedule": "time_distribution",
+}
 
 # What a key means that a file leaves out: the defaults of the authors' class, which are not those of the released runs.
-_CLASS_DEFAULTS: Mapping[str, int | float] = {
+_CLASS_DEFAULTS: Mapping[str, int | float | str] = {
     "max_length": 128,
     "bottleneck_dim": 128,
     "num_time_tokens": 4,
@@ -30,6 +34,7 @@ _CLASS_DEFAULTS: Mapping[str, int | float] = {
     "latent_std": 1.0,
     "denoiser_noise_scale": 1.0,
     "t_eps": 0.05,
+    "time_schedule": "logit_normal",
     "denoiser_p_mean": 0.8,
     "denoiser_p_std": 0.8,
     "decoder_prob": 0.5,
@@ -43,10 +48,12 @@ _CLASS_DEFAULTS: Mapping[str, int | float] = {
 }
 # Sizes that the authors fix by `model` and the encoder; a file may say them to describe another network.
 SIZE_KEYS = ("vocab_size", "text_encoder_dim", "hidden_size", "depth", "num_heads", "gelu")
+# Choices of ours that are one way in the authors' public code.
+_FIXED: Mapping[str, str] = {"prediction": "x", "conditioning": "in_context", "decoder": "shared"}
 _ENCODER_WIDTHS = {"t5-small": 512, "t5-base": 768, "t5-large": 1024}
 # Data, optimizer, logging, distillation: known, and nothing that a network or a sampler must agree on.
 _OTHER_KEYS = """data_path eval_data_path max_input_length pad_token tokenizer_name encoder_model_name encoder_checkpoint model
-    attn_dropout proj_dropout time_schedule epochs warmup_epochs warmup_steps batch_size global_batch_size lr blr min_lr
+    attn_dropout proj_dropout epochs warmup_epochs warmup_steps batch_size global_batch_size lr blr min_lr
     lr_schedule weight_decay optimizer adam_b1 adam_b2 grad_accum_steps use_bf16 use_compile gradient_checkpointing
     ema_decay1 sampling_configs_path num_samples online_eval eval_ppl_model eval_ppl_batch_size eval_ppl_max_length
     log_freq eval_freq save_freq output_dir hf_repo_id resume use_wandb wandb_project wandb_entity wandb_run_name
@@ -111,8 +118,20 @@ def read_official_config(values: Mapping[str, Any]) -> OfficialConfig:
 
 
 def official_config(config: ElfConfig) -> dict[str, Any]:
-    """Keys of a YAML file that `read_official_config` reads back as `config`; sizes are said where no preset has them."""
+    """Keys of a YAML file that `read_official_config` reads back as `config`; sizes are said where no preset has them.
+
+    A network that the authors' code cannot build is refused.
+    """
     own = config.to_dict()
+    for name, theirs in _FIXED.items():
+        if own[name] != theirs:
+            raise OfficialFileError(
+                f"{name} is {own[name]!r}, which the authors' code cannot build",
+                key=name,
+                found=own[name],
+                allowed=[theirs],
+                remedy="keep the model in its own format",
+            )
     sizes = {name: own[name] for name in ("depth", "hidden", "heads")}
     preset = next((name for name, values in PRESETS.items() if dict(values) == sizes), None)
     encoder = next((name for name, width in _ENCODER_WIDTHS.items() if width == config.latent_dim), None)

@@ -1,4 +1,4 @@
-"""The linear path of ELF and its one-step updates: velocity, Euler and Heun steps, two ways of adding noise back.
+"""The linear path of ELF and its one-step updates: velocity and other predictions, Euler and Heun steps, renoising.
 
 t=0 is noise and t=1 is data: z_t = t x_data + (1-t) s x_noise (arXiv 2605.10938, eq. 1 with the noise scale s
 of the code). Times are [B] and broadcast over latents [B, L, C]. Not a loop.
@@ -25,6 +25,25 @@ def velocity(x_pred: Tensor, z: Tensor, t: Tensor, *, t_eps: float) -> Tensor:
     paper divides by 1-t.
     """
     return (x_pred - z) / (1.0 - _like(t, z)).clamp_min(t_eps)
+
+
+def x_from_v(v_pred: Tensor, z: Tensor, t: Tensor, *, t_eps: float) -> Tensor:
+    """x_pred [B, L, C] of a velocity at z [B, L, C], t [B]: z + max(1-t, t_eps) v_pred.
+
+    The inverse of `velocity` with its floor, so the loss of a v-prediction is the error of v_pred itself.
+    """
+    return z + (1.0 - _like(t, z)).clamp_min(t_eps) * v_pred
+
+
+def x_from_eps(eps_pred: Tensor, z: Tensor, t: Tensor, *, noise_scale: float, t_eps: float) -> Tensor:
+    """x_pred [B, L, C] of a noise of std 1 at z [B, L, C], t [B]: (z - (1-t) noise_scale eps_pred) / max(t, t_eps).
+
+    DEVIATION(paper, appendix C.1): the paper's path gives x = (z - (1-t) eps) / t, and it does not say what
+    holds at t=0, where sampling starts. Here t has the floor that 1-t has; below it even the true noise gives
+    x_data t / t_eps.
+    """
+    t = _like(t, z)
+    return (z - (1.0 - t) * noise_scale * eps_pred) / t.clamp_min(t_eps)
 
 
 def ode_step(z: Tensor, x_pred: Tensor, t: Tensor, t_next: Tensor, *, t_eps: float) -> Tensor:

@@ -1,4 +1,5 @@
-"""Time grids and the distribution of training times (arXiv 2605.10938, section 3, and the authors' sampler).
+"""Time grids, guidance scales and the distribution of training times (arXiv 2605.10938, section 3, and the authors'
+sampler).
 
 In ELF t=0 is noise and t=1 is data, and the path is z_t = t x_data + (1-t) s x_noise. Grids are per row, [B,
 N+1]; the authors draw one random grid per batch, which is the same as giving every row the same normals. Not
@@ -50,6 +51,23 @@ def self_cond_cfg_scale(uniforms: Tensor, *, low: float, high: float) -> Tensor:
     authors' code draws.
     """
     return (1.0 + low) * torch.exp(uniforms * math.log((1.0 + high) / (1.0 + low))) - 1.0
+
+
+def guidance_scale(t: Tensor, scale: float, *, schedule: str, low: float, high: float) -> Tensor:
+    """Guidance scale at times t [B], t=0 is noise and t=1 is data, [B]; 1 is no guidance.
+
+    "constant": scale. "linear": 1 + (scale - 1) t, none at noise and the whole scale at data, as in Muse (arXiv
+    2301.00704, section 2.7). "interval": scale where low <= t <= high, else 1 (limited-interval guidance, arXiv
+    2404.07724, in t instead of the noise level). DEVIATION(code, sampler): the authors have "constant" alone.
+    """
+    whole, none = torch.full_like(t, scale), torch.ones_like(t)
+    if schedule == "constant":
+        return whole
+    if schedule == "linear":
+        return 1.0 + (scale - 1.0) * t
+    if schedule == "interval":
+        return torch.where((low <= t) & (t <= high), whole, none)
+    raise ValueError(f"schedule is {schedule!r}; allowed: constant, linear, interval")
 
 
 def _with_ends(interior: Tensor) -> Tensor:

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from elf_model.config import ElfConfig
-from elf_model.loss import LossDraws, draw_training_noise, elf_loss, loss_mask
+from elf_model.loss import LossDraws, draw_training_noise, elf_loss, loss_mask, training_times
 from elf_model.network import ElfNetwork, build_network
 from elf_model.path import noisy_latents, velocity
 from elf_model.schedule import logit_normal, self_cond_cfg_scale
@@ -87,6 +87,26 @@ def test_fresh_network_starts_at_the_closed_form(tiny_config: ElfConfig) -> None
         abs(float(terms.total) - (1 + 2 * math.exp(-1.18) + math.exp(-1.72))) < 2e-3
     )  # 1.79363; the tails cost the rest
     assert terms.cross_entropy is None
+
+
+def test_uniform_times_are_uniform(tiny_config: ElfConfig) -> None:
+    """The normal's quantiles become the levels; E[max(1-t, .05)^-2] = (1/.05 - 1) + 1/.05 = 39."""
+    config = replace(tiny_config, time_distribution="uniform")
+    levels = (torch.arange(4000, dtype=torch.float64) + 0.5) / 4000
+    times = training_times(torch.special.ndtri(levels), config)
+    torch.testing.assert_close(times, levels, atol=1e-12, rtol=0)
+    draws = _draws(
+        config,
+        4000,
+        t_normal=torch.special.ndtri(levels).float(),
+        noise=torch.ones(4000, 10, 6),
+        decode_mode=torch.zeros(4000, dtype=torch.bool),
+        self_cond_uniform=torch.ones(4000),
+    )
+    x, ids, every = torch.ones(4000, 10, 6), torch.zeros(4000, 10, dtype=torch.int64), torch.ones(4000, 10).bool()
+    with torch.no_grad():
+        terms = elf_loss(build_network(config, seed=0), x, ids, every, draws=draws, config=config)
+    assert abs(float(terms.total) - 39.0) < 0.1
 
 
 def test_first_gradient_of_denoising_rows_reaches_the_last_layer_only(tiny_config: ElfConfig) -> None:

@@ -185,7 +185,8 @@ def test_an_unknown_key_is_refused_with_the_nearest(key: str, near: str) -> None
         ({"denoiser_noise_scale": "2"}, "denoiser_noise_scale"),
         ({"max_length": None}, "max_length"),
         ({"hidden_size": 30}, "hidden_size"),
-        ({"num_self_cond_cfg_tokens": 0}, "num_self_cond_cfg_tokens"),
+        ({"num_self_cond_cfg_tokens": -1}, "num_self_cond_cfg_tokens"),
+        ({"time_schedule": "cosine"}, "time_schedule"),
     ],
 )
 def test_wrong_values_name_the_authors_key(values: dict[str, Any], key: str) -> None:
@@ -245,3 +246,16 @@ def test_missing_and_unexpected_weights_are_named_and_counted(tmp_path: Path) ->
     nothing = read_whole_checkpoint(_saved(tmp_path / "nothing", ema_params1={}))
     with pytest.raises(ValueError, match=r"\d\d missing: .*, \.\.\."):
         config_of_checkpoint(read_official_config(TINY), nothing)
+
+
+def test_the_time_schedule_is_the_distribution_of_training_times() -> None:
+    assert read_official_config({"time_schedule": "uniform"}).fields["time_distribution"] == "uniform"
+    assert official_config(ElfConfig(time_distribution="uniform"))["time_schedule"] == "uniform"
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("prediction", "v"), ("conditioning", "adaln_zero"), ("decoder", "separate")]
+)
+def test_what_the_authors_code_cannot_build_is_not_written(name: str, value: str) -> None:
+    with pytest.raises(OfficialFileError, match=f"{name} is '{value}', which the authors' code cannot build"):
+        official_config(ElfConfig.from_dict({name: value}))

@@ -4,7 +4,16 @@ from __future__ import annotations
 
 import torch
 
-from elf_model.path import heun_step, noisy_latents, ode_step, renoise, renoise_exact, velocity
+from elf_model.path import (
+    heun_step,
+    noisy_latents,
+    ode_step,
+    renoise,
+    renoise_exact,
+    velocity,
+    x_from_eps,
+    x_from_v,
+)
 
 GENERATOR_SEED = 0
 
@@ -24,6 +33,33 @@ def test_conversions_round_trip() -> None:
     torch.testing.assert_close(v, x - 2.0 * eps, atol=1e-12, rtol=1e-12)
     torch.testing.assert_close(z + (1 - wide) * v, x, atol=1e-12, rtol=1e-12)
     torch.testing.assert_close((z - wide * x) / ((1 - wide) * 2.0), eps, atol=1e-12, rtol=1e-12)
+
+
+def test_every_prediction_of_a_point_on_the_path_is_its_data() -> None:
+    """With both floors at 0.01 no time here meets one: x, v = x - s eps and eps say the same."""
+    x, eps = _draw(50, 3, 2), _draw(50, 1, 1).expand(50, 3, 2)
+    t = torch.linspace(0.01, 0.94, 50, dtype=torch.float64)
+    z = noisy_latents(x, eps, t, noise_scale=2.0)
+    from_v = x_from_v(x - 2.0 * eps, z, t, t_eps=0.01)
+    from_eps = x_from_eps(eps, z, t, noise_scale=2.0, t_eps=0.01)
+    torch.testing.assert_close(from_v, x, atol=1e-12, rtol=0)
+    torch.testing.assert_close(from_eps, x, atol=1e-12, rtol=0)
+    torch.testing.assert_close(velocity(from_eps, z, t, t_eps=0.01), x - 2.0 * eps, atol=1e-12, rtol=0)
+
+
+def test_floors_of_the_predictions() -> None:
+    """At t=1 a velocity is worth t_eps; at t the true noise gives x t / t_eps; all is finite at both ends."""
+    x, other = _draw(3, 3, 2), _draw(3, 3, 1).expand(3, 3, 2)
+    t = torch.tensor([0.0, 0.02, 1.0], dtype=torch.float64)
+    z = noisy_latents(x, other, t, noise_scale=2.0)
+    from_v, from_eps = (
+        x_from_v(other, z, t, t_eps=0.05),
+        x_from_eps(other, z, t, noise_scale=2.0, t_eps=0.05),
+    )
+    torch.testing.assert_close(from_v[2], x[2] + 0.05 * other[2], atol=1e-12, rtol=0)
+    kept = torch.tensor([0.0, 0.4, 1.0], dtype=torch.float64)[:, None, None]
+    torch.testing.assert_close(from_eps, kept * x, atol=1e-12, rtol=0)
+    torch.testing.assert_close(velocity(from_v, z, t, t_eps=0.05), other, atol=1e-12, rtol=0)
 
 
 def test_last_step_lands_on_the_prediction() -> None:

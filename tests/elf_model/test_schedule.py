@@ -5,10 +5,12 @@ from __future__ import annotations
 import math
 
 import numpy as np
+import pytest
 import torch
 from scipy import integrate, stats
 
 from elf_model.schedule import (
+    guidance_scale,
     logit_normal,
     logit_normal_grid,
     logit_normal_quantile_grid,
@@ -56,3 +58,24 @@ def test_guidance_scale_is_log_uniform_in_one_plus_w() -> None:
     torch.testing.assert_close(self_cond_cfg_scale(uniforms, low=0.5, high=5.0), expected, atol=1e-5, rtol=0)
     middle = (torch.arange(100_000, dtype=torch.float64) + 0.5) / 100_000
     assert abs(float(self_cond_cfg_scale(middle, low=0.5, high=5.0).mean()) - 2.24606) < 1e-5
+
+
+@pytest.mark.parametrize(
+    ("schedule", "expected"),
+    [
+        ("constant", [3.0, 3.0, 3.0, 3.0, 3.0]),
+        ("linear", [1.0, 1.4, 2.0, 2.6, 3.0]),
+        ("interval", [1.0, 3.0, 3.0, 1.0, 1.0]),
+    ],
+)
+def test_guidance_scales_over_time(schedule: str, expected: list[float]) -> None:
+    """The ends of the interval belong to it, and a scale of 1 is 1 at all times."""
+    t = torch.tensor([0.0, 0.2, 0.5, 0.8, 1.0])
+    found = guidance_scale(t, 3.0, schedule=schedule, low=0.2, high=0.5)
+    torch.testing.assert_close(found, torch.tensor(expected))
+    assert torch.equal(guidance_scale(t, 1.0, schedule=schedule, low=0.2, high=0.5), torch.ones(5))
+
+
+def test_an_unknown_guidance_schedule_is_refused() -> None:
+    with pytest.raises(ValueError, match="'cosine'; allowed: constant, linear, interval"):
+        guidance_scale(torch.zeros(1), 2.0, schedule="cosine", low=0.0, high=1.0)
