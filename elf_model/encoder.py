@@ -1,7 +1,7 @@
 """Encoders: token ids to the normalized latents that ELF generates (arXiv 2605.10938, section 3).
 
 The paper's is a frozen T5; a static table is enough for tiny models. Legend: B rows, L tokens, C latent
-width. Nothing here is trained.
+width. Nothing here is trained: see `elf_model.contextual_encoder` and `elf_model.joint` for what is.
 """
 
 from __future__ import annotations
@@ -29,10 +29,14 @@ class Encoder(Protocol):
         ...
 
 
+Scale = float | Tensor
+"""A mean or deviation of latents: one number, or [C]."""
+
+
 class TableEncoder:
     """One fixed vector per token; context plays no part, so the mask is not read."""
 
-    def __init__(self, table: Tensor, *, mean: float = 0.0, std: float = 1.0) -> None:
+    def __init__(self, table: Tensor, *, mean: Scale = 0.0, std: Scale = 1.0) -> None:
         """table: [V, C]; latents are (table - mean) / std."""
         self.table = (table.float() - mean) / std
 
@@ -51,26 +55,42 @@ class TableEncoder:
 
 
 class T5Encoder:
-    """A frozen T5 encoder's last hidden state, normalized by the scalars of the released runs."""
+    """A frozen T5 encoder's last hidden state, normalized by the scalars of the released runs or by given ones."""
 
-    def __init__(self, model: Any, *, mean: float = 0.0, std: float = 0.2) -> None:
-        """model: a transformers T5EncoderModel; `from_folder` loads one."""
+    def __init__(self, model: Any, *, mean: Scale = 0.0, std: Scale = 0.2) -> None:
+        """model: a transformers T5EncoderModel; `from_folder` loads one. mean, std: numbers, or [C] per channel."""
         self.model = model.eval().requires_grad_(False)
         self.mean, self.std = mean, std
 
     @classmethod
-    def from_folder(cls, folder: Path, *, mean: float = 0.0, std: float = 0.2) -> T5Encoder:
-        """Load from local files only; nothing is downloaded."""
+    def from_folder(cls, folder: Path, *, mean: Scale = 0.0, std: Scale = 0.2) -> T5Encoder:
+        """Load from local files only; nothing is downloaded.
+
+        Raises ImportError with the line to type when transformers is missing, ValueError when the folder is.
+        """
         try:
             from transformers import T5EncoderModel
         except ImportError as error:
             raise ImportError("T5Encoder needs transformers: pip install transformers") from error
+        if not (Path(folder) / "config.json").is_file():
+            allowed = "a folder that save_pretrained wrote (config.json and weights); nothing is downloaded"
+            raise ValueError(f"encoder.folder is {str(folder)!r}, which holds no config.json; allowed: {allowed}")
         return cls(T5EncoderModel.from_pretrained(folder, local_files_only=True), mean=mean, std=std)
 
     @property
     def dim(self) -> int:
         """Latent width C."""
         return int(self.model.config.d_model)
+
+    @property
+    def vocab_size(self) -> int:
+        """Rows of the embedding matrix: ids must be below."""
+        return int(self.model.config.vocab_size)
+
+    def to(self, device: torch.device | str) -> T5Encoder:
+        """The same encoder on `device`; the model moves, as modules do."""
+        mean, std = (one.to(device) if isinstance(one, Tensor) else one for one in (self.mean, self.std))
+        return T5Encoder(self.model.to(device), mean=mean, std=std)
 
     @torch.no_grad()
     def encode(self, ids: Tensor, mask: Tensor | None = None) -> Tensor:

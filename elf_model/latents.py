@@ -1,8 +1,9 @@
-"""A static latent table for tiny models: positive pointwise mutual information, factored, not whitened.
+"""Static latent tables for tiny models: positive pointwise mutual information, factored, not whitened; or random.
 
 Levy and Goldberg, "Neural word embedding as implicit matrix factorization" (2014). A small random part keeps
-tokens apart that occur in the same contexts. DEVIATION(paper, section 3): the paper's latents are contextual
-T5 states; a tiny model cannot carry a T5 with it. Legend: V vocabulary, C latent width. Dense [V, V]
+tokens apart that occur in the same contexts; the random table is the control that knows no text.
+DEVIATION(paper, section 3): the paper's latents are contextual T5 states; a tiny model cannot carry a T5 with
+it. Legend: V vocabulary, C latent width. Dense [V, V]
 arithmetic: for vocabularies of a few thousand.
 """
 
@@ -63,8 +64,7 @@ def ppmi_svd_table(
     """
     if dim > vocab_size:
         raise ValueError(f"dim is {dim}, above the vocabulary of {vocab_size}")
-    if windows.size == 0 or windows.min() < 0 or windows.max() >= vocab_size:
-        raise ValueError(f"windows must hold token ids in [0, {vocab_size}) and at least one of them")
+    check_windows(windows, vocab_size)
     ppmi = positive_pmi(cooccurrence(windows, vocab_size=vocab_size, reach=reach))
     eigenvalues, vectors = np.linalg.eigh(ppmi)  # symmetric: singular values are |eigenvalues|
     leading = np.argsort(-np.abs(eigenvalues), kind="stable")[:dim]
@@ -75,9 +75,36 @@ def ppmi_svd_table(
     weights = np.bincount(windows.ravel(), minlength=vocab_size) / windows.size
     table = _standardized(table, weights)
     random = np.random.Generator(np.random.Philox(key=seed)).standard_normal(table.shape)
-    table = _standardized(table + random_share * random, weights)
-    spectrum = np.linalg.eigvalsh((table * weights[:, None]).T @ table)
-    return LatentTable(table.astype(np.float32), float(spectrum.sum() ** 2 / np.square(spectrum).sum()))
+    return _ranked(_standardized(table + random_share * random, weights), weights)
+
+
+def random_table(windows: NDArray[np.integer], *, vocab_size: int, dim: int, seed: int = 0) -> LatentTable:
+    """Table [vocab_size, dim] of standard normal numbers that depend on `seed` only.
+
+    Then mean 0 and mean square 1 weighted by how often tokens occur in windows [N, L], like the other table.
+    """
+    if dim < 1:
+        raise ValueError(f"dim is {dim}; allowed: at least 1")
+    check_windows(windows, vocab_size)
+    weights = np.bincount(windows.ravel(), minlength=vocab_size) / windows.size
+    random = np.random.Generator(np.random.Philox(key=seed)).standard_normal((vocab_size, dim))
+    return _ranked(_standardized(random, weights), weights)
+
+
+def effective_rank(latents: FloatArray, weights: FloatArray) -> float:
+    """Participation ratio (sum e)^2 / sum e^2 of the eigenvalues e of sum_i w_i x_i x_i^T; latents [N, C] centered."""
+    spectrum = np.linalg.eigvalsh((latents * weights[:, None]).T @ latents)
+    return float(spectrum.sum() ** 2 / np.square(spectrum).sum())
+
+
+def _ranked(table: FloatArray, weights: FloatArray) -> LatentTable:
+    return LatentTable(table.astype(np.float32), effective_rank(table, weights))
+
+
+def check_windows(windows: NDArray[np.integer], vocab_size: int) -> None:
+    """Raises ValueError unless windows hold token ids below vocab_size, and some."""
+    if windows.size == 0 or windows.min() < 0 or windows.max() >= vocab_size:
+        raise ValueError(f"windows must hold token ids in [0, {vocab_size}) and at least one of them")
 
 
 def _standardized(table: FloatArray, weights: FloatArray) -> FloatArray:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from elf_model.latents import cooccurrence, positive_pmi, ppmi_svd_table
+from elf_model.latents import cooccurrence, effective_rank, positive_pmi, ppmi_svd_table, random_table
 
 WINDOWS = np.random.Generator(np.random.Philox(key=3)).zipf(1.5, size=(200, 12)) % 30
 
@@ -41,7 +41,36 @@ def test_table_is_centered_scaled_and_repeatable() -> None:
     assert not np.array_equal(made.table, ppmi_svd_table(WINDOWS, vocab_size=30, dim=8, seed=1).table)
 
 
+def test_random_table_is_centered_scaled_and_knows_no_order() -> None:
+    made = random_table(WINDOWS, vocab_size=30, dim=8, seed=2)
+    tokens = made.table[WINDOWS.ravel()].astype(np.float64)
+    assert np.allclose(tokens.mean(axis=0), 0.0, atol=1e-5)
+    assert abs(np.square(tokens).mean() - 1.0) < 1e-5
+    shuffled = np.random.Generator(np.random.Philox(key=4)).permutation(WINDOWS.ravel()).reshape(WINDOWS.shape)
+    assert np.array_equal(made.table, random_table(shuffled, vocab_size=30, dim=8, seed=2).table)
+    assert not np.array_equal(made.table, random_table(WINDOWS, vocab_size=30, dim=8, seed=3).table)
+
+
+def test_random_rows_are_nearly_orthogonal_and_factored_ones_are_not() -> None:
+    """Independent rows of width 400 have cosines of deviation 1/20; so no token is a neighbor of another."""
+    table = np.float64(random_table(np.arange(3000)[None] % 30, vocab_size=30, dim=400).table)
+    unit = table / np.linalg.norm(table, axis=1, keepdims=True)
+    cosines = (unit @ unit.T)[np.triu_indices(30, 1)]
+    assert abs(cosines.std() - 0.05) < 0.01
+    assert np.abs(cosines).max() < 0.25
+
+
+def test_effective_rank_counts_equal_directions() -> None:
+    corners = np.array([[3.0, 0, 0], [-3.0, 0, 0], [0, 3.0, 0], [0, -3.0, 0]])
+    assert np.isclose(effective_rank(corners, np.full(4, 0.25)), 2.0)
+    assert np.isclose(effective_rank(corners, np.array([0.5, 0.5, 0, 0])), 1.0)
+
+
 def test_bad_input_is_refused() -> None:
+    with pytest.raises(ValueError, match="dim is 0"):
+        random_table(WINDOWS, vocab_size=30, dim=0)
+    with pytest.raises(ValueError, match=r"\[0, 20\)"):
+        random_table(WINDOWS, vocab_size=20, dim=5)
     with pytest.raises(ValueError, match="dim is 31"):
         ppmi_svd_table(WINDOWS, vocab_size=30, dim=31)
     with pytest.raises(ValueError, match=r"\[0, 20\)"):
