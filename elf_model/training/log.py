@@ -1,4 +1,4 @@
-"""The log of a run as a CSV file: one row per logged step, no step twice. Not the Python logging module.
+"""The log of a run as a CSV file: one row per logged step, no step twice; also to TensorBoard. Not Python's logging.
 
 The rows live in the checkpoint too, and the file is written anew from them: after a resume it goes on where the
 checkpoint was, and rows of lost steps are gone.
@@ -9,6 +9,7 @@ from __future__ import annotations
 import csv
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 
 def write_log(path: Path, rows: Sequence[dict[str, float]]) -> None:
@@ -20,3 +21,12 @@ def write_log(path: Path, rows: Sequence[dict[str, float]]) -> None:
         writer.writeheader()
         writer.writerows(rows)
     temporary.replace(path)
+
+
+def tensorboard_writer(folder: Path, step: int) -> Any:
+    """A SummaryWriter that continues after `step`: later numbers of an interrupted run are hidden."""
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError as error:
+        raise ImportError("logging to TensorBoard needs its package: pip install tensorboard") from error
+    return SummaryWriter(str(folder), purge_step=step + 1)

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 import yaml
 from elf_vectors import KeyedNoise
+from torch import Tensor
 
 import elf_model
 from elf_model.config import ElfConfig
-from elf_model.encoder import TableEncoder
-from elf_model.loss import draw_training_noise, elf_loss
+from elf_model.encoder import T5Encoder, TableEncoder
+from elf_model.loss import PadPolicy, draw_training_noise, elf_loss
 from elf_model.model import save_model
 from elf_model.network import ElfNetwork, build_network
 from elf_model.objective import elf_objective
@@ -34,6 +36,96 @@ def test_objective_is_the_loss_of_encoded_windows(tiny_net: ElfNetwork) -> None:
     assert torch.equal(loss.total, elf_loss(tiny_net, encoder.table[ids], ids, every, draws=draws, config=config).total)
     assert set(loss.parts) <= {"mse", "cross_entropy"}
     assert not any(p.requires_grad for p in loss.parts.values())
+
+
+LENGTHS = torch.tensor([10, 7, 5, 9])  # real tokens
+CONDITIONS = torch.tensor([3, 4, 1, 2])
+COLUMNS = {
+    "ids": torch.arange(40).reshape(4, 10) % 11,
+    "attention_mask": torch.arange(10) < LENGTHS[:, None],
+    "prefix_mask": torch.arange(10) < CONDITIONS[:, None],
+}
+
+
+@pytest.mark.parametrize(("policy", "counted"), [("pad", (31 - 10)), ("eos", (40 - 10))])
+def test_counts_of_both_pad_policies(tiny_net: ElfNetwork, policy: PadPolicy, counted: int) -> None:
+    """ "pad" counts real target tokens, "eos" everything but the condition."""
+    encoder = TableEncoder(torch.randn(11, 6, generator=torch.Generator().manual_seed(0)))
+    objective = elf_objective(encoder, tiny_net.config, pad_policy=policy)
+    loss = objective(tiny_net, COLUMNS, KeyedNoise([3, 4, 5, 6]))
+    assert {name: int(count) for name, count in loss.counts.items() if name == "total"} == {"total": counted}
+    assert int(loss.counts["mse"]) + int(loss.counts["cross_entropy"]) == counted
+    in_parts = sum(float(loss.counts[name]) * loss.parts[name].item() for name in loss.parts) / counted
+    assert loss.total.item() == pytest.approx(in_parts, rel=1e-5)
+
+
+def test_rows_alone_weighted_by_their_counts_make_the_batch(tiny_net: ElfNetwork) -> None:
+    encoder = TableEncoder(torch.randn(11, 6, generator=torch.Generator().manual_seed(0)))
+    objective = elf_objective(encoder, replace(tiny_net.config, label_drop_prob=0.5))
+    keys = [3, 4, 5, 6]
+    whole = objective(tiny_net, COLUMNS, KeyedNoise(keys))
+    rows = [objective(tiny_net, {k: v[i : i + 1] for k, v in COLUMNS.items()}, KeyedNoise([keys[i]])) for i in range(4)]
+    weighted = sum(row.total.item() * float(row.counts["total"]) for row in rows) / float(whole.counts["total"])
+    assert whole.total.item() == pytest.approx(weighted, rel=1e-5)
+
+
+def test_full_columns_without_a_prefix_are_plain_windows(tiny_net: ElfNetwork) -> None:
+    encoder = TableEncoder(torch.randn(11, 6, generator=torch.Generator().manual_seed(0)))
+    objective, noise = elf_objective(encoder, tiny_net.config), KeyedNoise([3, 4, 5, 6])
+    ids = COLUMNS["ids"]
+    plain = objective(tiny_net, ids, noise)
+    given = objective(tiny_net, {"ids": ids, "attention_mask": torch.ones_like(ids, dtype=torch.bool)}, noise)
+    assert torch.equal(plain.total, given.total)
+
+
+class Watched:
+    """An encoder that remembers what it gave."""
+
+    def __init__(self, encoder: T5Encoder) -> None:
+        self.encoder, self.latents = encoder, torch.zeros(0)
+        self.dim = encoder.dim
+
+    def encode(self, ids: Tensor, mask: Tensor | None = None) -> Tensor:
+        self.latents = self.encoder.encode(ids, mask)
+        return self.latents
+
+
+@pytest.mark.parametrize("drop", [0.0, 1.0])
+def test_latents_of_conditional_rows_with_a_random_t5(drop: float) -> None:
+    """Targets do not reach the condition; the condition reaches targets, unless its label is dropped."""
+    transformers = pytest.importorskip("transformers")
+    sizes = {"vocab_size": 11, "d_model": 6, "d_kv": 3, "d_ff": 12, "num_layers": 2, "num_heads": 2}
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        model = transformers.T5EncoderModel(transformers.T5Config(**sizes, dropout_rate=0.0))
+    config = ElfConfig(vocab_size=11, latent_dim=6, hidden=16, depth=1, heads=2, max_length=10, label_drop_prob=drop)
+    encoder, net = Watched(T5Encoder(model)), build_network(config, seed=0)
+    objective = elf_objective(encoder, config, pad_policy="eos")
+
+    def latents(ids: Tensor) -> Tensor:
+        objective(net, {**COLUMNS, "ids": ids}, KeyedNoise([3, 4, 5, 6]))
+        return encoder.latents
+
+    ids, prefix, real = COLUMNS["ids"], COLUMNS["prefix_mask"], COLUMNS["attention_mask"]
+    base = latents(ids)
+    other_target = latents(torch.where(prefix, ids, (ids + 1) % 11))
+    assert torch.equal(other_target[prefix], base[prefix])
+    assert not torch.equal(other_target[~prefix], base[~prefix])
+    other_condition = latents(torch.where(prefix, (ids + 1) % 11, ids))
+    changed = (other_condition - base).abs().amax(dim=-1)[~prefix & real]
+    assert float(changed.max()) == 0.0 if drop else float(changed.min()) > 1e-4
+
+
+@pytest.mark.filterwarnings("ignore:Mismatch dtype between input and weight")  # torch's RMSNorm, not fused
+def test_autocast_keeps_errors_in_float32(tiny_net: ElfNetwork) -> None:
+    encoder = TableEncoder(torch.randn(11, 6, generator=torch.Generator().manual_seed(0)))
+    objective, noise = elf_objective(encoder, tiny_net.config), KeyedNoise([3, 4, 5, 6])
+    full = objective(tiny_net, COLUMNS, noise)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        half = objective(tiny_net, COLUMNS, noise)
+    assert half.total.dtype == torch.float32
+    assert half.total.item() == pytest.approx(full.total.item(), rel=0.05)
+    assert half.total.item() != full.total.item()
 
 
 def test_widths_must_agree(tiny_config: ElfConfig) -> None:

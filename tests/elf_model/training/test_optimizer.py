@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors import safe_open
-from torch import nn
+from torch import Tensor, nn
 
 from elf_model.training.ema import WeightAverage
 from elf_model.training.muon import Muon, orthogonalize
@@ -87,3 +87,51 @@ def test_rate_warms_up_from_zero_and_decays_to_zero() -> None:
     assert recipe.rate(50, 100) == pytest.approx(0.002)
     assert recipe.rate(75, 100) == pytest.approx(0.001)
     assert 0.0 < recipe.rate(99, 100) < 0.0001
+
+
+def first_update(shape: tuple[int, int], gradient: Tensor, *, in_out: bool = False) -> Tensor:
+    parameter = nn.Parameter(torch.zeros(shape))
+    parameter.grad = gradient
+    Muon([("w", parameter)], lr=1.0, in_out=("w",) if in_out else ()).step()
+    return -parameter.detach()
+
+
+@pytest.mark.parametrize(
+    ("shape", "in_out", "factor"),
+    [
+        ((48, 16), False, 3**0.5),  # fan_out above fan_in, as the fused qkv has it
+        ((16, 48), False, 1.0),
+        ((16, 48), True, 3**0.5),  # the kernels stored (in, out): the last dimension is fan_out
+        ((48, 16), True, 1.0),
+    ],
+)
+def test_update_has_singular_values_near_the_shape_factor(shape: tuple[int, int], in_out: bool, factor: float) -> None:
+    generator = torch.Generator().manual_seed(4)
+    u, _ = torch.linalg.qr(torch.randn(shape[0], 16, generator=generator))
+    v, _ = torch.linalg.qr(torch.randn(shape[1], 16, generator=generator))
+    gradient = u @ torch.diag(torch.linspace(0.7, 1.6, 16)) @ v.T
+    for scale in (1.0, 10.0):
+        values = torch.linalg.svdvals(first_update(shape, scale * gradient, in_out=in_out))
+        assert 0.68 * factor < values.min()
+        assert values.max() < 1.22 * factor
+
+
+def test_the_unembedding_is_scaled_by_its_shape_of_32100_by_512(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the direction taken as it is, so that the factor stands alone."""
+    monkeypatch.setattr("elf_model.training.muon.orthogonalize", lambda matrices: matrices)
+    ones = torch.ones(512, 32100)
+    first = 0.95 * 0.05 / (1.0 - 0.95**2) + 0.05 / (1.0 - 0.95)  # Nesterov's first step on a gradient of ones
+    stored_in_out, as_linear = first_update((512, 32100), ones, in_out=True), first_update((512, 32100), ones)
+    assert as_linear[0, 0].item() == pytest.approx(first, rel=1e-6)
+    assert stored_in_out[0, 0].item() / as_linear[0, 0].item() == pytest.approx(7.918, abs=5e-4)
+
+
+def test_a_frozen_weight_leaves_a_ten_thousandth_per_step_of_the_paper_s_average() -> None:
+    net = nn.Linear(2, 2, bias=False).double()
+    average = WeightAverage(net, 0.9999)
+    start = average.weights["weight"].clone()
+    with torch.no_grad():
+        net.weight.add_(1.0)
+    for _ in range(200):
+        average.update(net)
+    assert torch.allclose(average.weights["weight"] - net.weight, 0.9999**200 * (start - net.weight), atol=1e-12)
