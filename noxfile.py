@@ -47,7 +47,7 @@ def demo(session: nox.Session) -> None:
 @nox.session
 def tests(session: nox.Session) -> None:
     """The fast tests, under six minutes."""
-    _install(session, "-e", ".[run,report]", "pytest", "hypothesis")
+    _install(session, "-e", ".[run,report,evaluate]", "pytest", "hypothesis")
     _install_assets(session)
     session.run("pytest", "-m", "not slow", *session.posargs, env=SMALL_MACHINE)
 
@@ -55,7 +55,7 @@ def tests(session: nox.Session) -> None:
 @nox.session
 def slow(session: nox.Session) -> None:
     """The tests that need the embedded judge or minutes."""
-    _install(session, "-e", ".[run,report]", "pytest", "hypothesis")
+    _install(session, "-e", ".[run,report,evaluate]", "pytest", "hypothesis")
     _install_assets(session)
     session.run("pytest", "-m", "slow", *session.posargs, env=SMALL_MACHINE)
 
@@ -126,9 +126,9 @@ def golden(session: nox.Session) -> None:
 
 @nox.session
 def bench(session: nox.Session) -> None:
-    """Speeds, side by side with what one would use otherwise."""
+    """Speeds, side by side with what one would use otherwise; or only the benchmarks named after --."""
     _install(session, "-e", ".[run]")
-    session.run("python", "tests/bench/bench.py", env=SMALL_MACHINE)
+    session.run("python", "tests/bench/bench.py", *session.posargs, env=SMALL_MACHINE)
 
 
 @nox.session

@@ -5,7 +5,7 @@ DEVIATION(MDLM code, AR): rows begin with the end-of-text token as a given start
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -56,3 +56,37 @@ def sample(net: Dit, *, length: int, start_id: int, settings: SamplerSettings, n
         ids[:, i] = draw(probs, noise.uniform(i, ()).to(device))
         last = ids[:, i : i + 1]
     return Sample(ids, torch.full((rows,), length, dtype=torch.int64, device=device))
+
+
+@torch.no_grad()
+def continue_prompts(
+    net: Dit,
+    prompts: Sequence[Sequence[int]],
+    *,
+    length: int,
+    start_id: int,
+    settings: SamplerSettings,
+    noise: Noise,
+) -> Sample:
+    """`length` tokens behind each prompt of at least one token, ids [B, length]; the start token comes before the prompt.
+
+    Prompts may differ in length. The draw of a token is numbered by its position in the row, so a row does not depend on the
+    others of its batch. One forward pass per token, those of the prompt included; the nfe of a row counts its own.
+    """
+    device = net.vocab_embed.embedding.device
+    lengths = torch.tensor([len(prompt) for prompt in prompts], device=device)
+    if len(prompts) == 0 or int(lengths.min()) < 1:
+        raise ValueError("a prompt without tokens; allowed: at least one token each")
+    whole = int(lengths.max()) + length
+    ids = torch.zeros((len(prompts), whole), dtype=torch.int64, device=device)
+    for row, prompt in enumerate(prompts):
+        ids[row, : len(prompt)] = torch.tensor(prompt, dtype=torch.int64, device=device)
+    cache = KeyValueCache(net.config, len(prompts), whole, device)
+    last = torch.full((len(prompts), 1), start_id, dtype=torch.int64, device=device)
+    for i in range(whole):
+        logits = net.logits(net.features(last, cache=cache)[:, 0])
+        probs = nucleus(tempered(logits, settings.temperature), settings.top_p)
+        ids[:, i] = torch.where(lengths > i, ids[:, i], draw(probs, noise.uniform(i, ()).to(device)))
+        last = ids[:, i : i + 1]
+    targets = lengths[:, None] + torch.arange(length, device=device)
+    return Sample(ids.gather(1, targets), lengths + length)

@@ -55,7 +55,7 @@ class Sampler(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class System:
-    """mask_id is the last id of an absorbing system's vocabulary, and None for a uniform one."""
+    """An absorbing system has a mask id, by default the last of its vocabulary; a uniform one has None."""
 
     state: Literal["absorbing", "uniform"]
     loss: Callable[[int | None], LossFunction]
@@ -63,14 +63,13 @@ class System:
     bound: Callable[[Dit, Tensor, int | None, Noise, BoundSettings], Bound]
 
     def mask_id(self, net: Dit) -> int | None:
-        """The id of the mask."""
+        """The id of the mask in networks that are trained here."""
         return net.config.vocab_size - 1 if self.state == "absorbing" else None
 
 
-def start(system: System, net: Dit, rows: int, length: int, *, noise: Noise) -> Tensor:
-    """[rows, length] pure noise at t=1: masks, or uniform tokens."""
+def start(net: Dit, rows: int, length: int, *, mask_id: int | None, noise: Noise) -> Tensor:
+    """[rows, length] pure noise at t=1: masks, or uniform tokens where there is no mask."""
     device = net.vocab_embed.embedding.device
-    mask_id = system.mask_id(net)
     if mask_id is not None:
         return torch.full((rows, length), mask_id, dtype=torch.int64, device=device)
     return uniform_start(rows, length, net.config.vocab_size, noise=noise).to(device)

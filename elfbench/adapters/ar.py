@@ -13,6 +13,7 @@ import numpy as np
 from elfbench.adapters import oracle, sotu
 from elfbench.adapters.batches import sample_batch
 from elfbench.adapters.likelihood import RowScores, score_texts
+from elfbench.adapters.prompts import continuation_batch, given_ids
 from elfbench.adapters.trained import (
     TEMPERATURE,
     TOP_P,
@@ -51,17 +52,27 @@ class ArModel:
         return "exact"
 
     def sample(self, request: SampleRequest) -> SampleBatch:
-        from dlm_baselines.ar import SamplerSettings, sample
+        from dlm_baselines.ar import SamplerSettings, continue_prompts, sample
         from elf_model.training.noise import RowNoise
 
         start = time.perf_counter()
         options = self.card.all_options(request.options)
+        settings = SamplerSettings(temperature=float(options["temperature"]), top_p=float(options["top_p"]))
+        noise, start_id = RowNoise(request.seeds, device=self.device), self.tokenizer.eos_id
+        if request.prompts is not None:
+            prompts = given_ids(request.prompts, self.tokenizer, length=request.length, max_length=self.card.max_length)
+            done = continue_prompts(
+                self.net, prompts, length=request.length, start_id=start_id, settings=settings, noise=noise
+            )
+            ids, nfe = done.ids.cpu().numpy(), done.nfe.cpu().numpy()
+            seconds = time.perf_counter() - start
+            return continuation_batch(ids, self.tokenizer, nfe=nfe, positions=nfe, seconds=seconds)
         done = sample(
             self.net,
             length=request.length,
-            start_id=self.tokenizer.eos_id,
-            settings=SamplerSettings(temperature=float(options["temperature"]), top_p=float(options["top_p"])),
-            noise=RowNoise(request.seeds, device=self.device),
+            start_id=start_id,
+            settings=settings,
+            noise=noise,
             rows=len(request.rows),
         )
         ids, nfe = done.ids.cpu().numpy(), done.nfe.cpu().numpy()
@@ -133,7 +144,7 @@ def _entry(text: TrainingText) -> ArEntry:
         title="AR",
         summary="Causal transformer with a key-value cache",
         family="autoregressive",
-        tasks=("unconditional", "likelihood"),
+        tasks=("unconditional", "prefix", "likelihood"),
         options={"temperature": TEMPERATURE, "top_p": TOP_P},
         has_steps=False,
         citation="The autoregressive baseline of Sahoo et al. 2024, arXiv 2406.07524",

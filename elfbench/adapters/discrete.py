@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
@@ -13,6 +13,7 @@ import numpy as np
 from elfbench.adapters import oracle, sotu
 from elfbench.adapters.batches import sample_batch
 from elfbench.adapters.likelihood import RowScores, score_texts
+from elfbench.adapters.prompts import continuation_batch, given_ids
 from elfbench.adapters.tracing import Frames
 from elfbench.adapters.trained import (
     TEMPERATURE,
@@ -24,6 +25,8 @@ from elfbench.adapters.trained import (
     packaged_weights,
     randomized,
 )
+from elfbench.core.errors import ConfigError
+from elfbench.core.provenance import package_roots
 from elfbench.loading.tokenizer import Tokenizer
 from elfbench.spec.card import ModelCard, OptionSpec
 from elfbench.spec.sampling import LikelihoodBatch, LikelihoodRequest, SampleBatch, SampleRequest, Trace
@@ -50,11 +53,19 @@ class DiscreteModel:
     def counted(self) -> Module:
         return self.net.vocab_embed
 
+    @property
+    def mask_id(self) -> int | None:
+        """The mask of an absorbing system; None for a uniform one."""
+        return self.card.tokenizer.mask_id
+
     def sample(self, request: SampleRequest) -> SampleBatch:
         start = time.perf_counter()
         ids, nfe = self._run(request, None)
         seconds = time.perf_counter() - start
-        return sample_batch(ids, self.tokenizer, nfe=nfe, positions=nfe * request.length, seconds=seconds)
+        if request.prompts is None:
+            return sample_batch(ids, self.tokenizer, nfe=nfe, positions=nfe * request.length, seconds=seconds)
+        positions = nfe * np.array([len(row) for row in self._given(request)]) + nfe * request.length
+        return continuation_batch(ids, self.tokenizer, nfe=nfe, positions=positions, seconds=seconds)
 
     def draw(self, probabilities: np.ndarray, uniforms: np.ndarray) -> np.ndarray:
         """Ids [N] int64, by the function that the sampler calls."""
@@ -80,35 +91,77 @@ class DiscreteModel:
         from dlm_baselines.likelihood import BoundSettings
         from elf_model.training.noise import RowNoise
 
-        rows, mask_id = torch.from_numpy(ids).to(self.device), self.system.mask_id(self.net)
-        found = self.system.bound(self.net, rows, mask_id, RowNoise(seeds), BoundSettings())
+        rows = torch.from_numpy(ids).to(self.device)
+        found = self.system.bound(self.net, rows, self.mask_id, RowNoise(seeds), BoundSettings())
         return RowScores(found.nll_nats.cpu().numpy(), found.error_nats.cpu().numpy())
 
     def trace(self, request: SampleRequest, frames: int) -> Trace:
         """Undecided positions are -1; the last frame is the sample."""
-        recorder = Frames(frames, request.steps or 1, self.tokenizer, mask_id=self.system.mask_id(self.net))
+        recorder = Frames(frames, request.steps or 1, self.tokenizer, mask_id=self.mask_id)
         ids, _ = self._run(request, recorder)
         return recorder.trace(ids)
 
+    def _given(self, request: SampleRequest) -> list[list[int]]:
+        """Per prompt, the ids that stay at the beginning of its row. Raises ConfigError for one that holds the mask."""
+        assert request.prompts is not None
+        found = given_ids(request.prompts, self.tokenizer, length=request.length, max_length=self.card.max_length)
+        for number, ids in enumerate(found):
+            if self.mask_id is not None and self.mask_id in ids:
+                raise ConfigError(
+                    "a prompt holds the mask", key=f"prompts[{number}]", found=f"id {self.mask_id}", allowed="text"
+                )
+        return found
+
     def _run(self, request: SampleRequest, recorder: Frames | None) -> tuple[np.ndarray, np.ndarray]:
+        """New ids [B, L] and passes [B]. Prompts of one length go through the network together."""
+        if request.prompts is None:
+            return self._sampled(request, None, recorder)
+        given = self._given(request)
+        ids, nfe = np.zeros((len(given), request.length), dtype=np.int64), np.zeros(len(given), dtype=np.int64)
+        lengths = np.array([len(row) for row in given])
+        for length in np.unique(lengths):
+            same = np.flatnonzero(lengths == length)
+            part = replace(
+                request,
+                rows=tuple(request.rows[i] for i in same),
+                seeds=tuple(request.seeds[i] for i in same),
+                prompts=None,
+            )
+            ids[same], nfe[same] = self._sampled(part, np.array([given[i] for i in same]), recorder)
+        return ids, nfe
+
+    def _sampled(
+        self, request: SampleRequest, prefix: np.ndarray | None, recorder: Frames | None
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """prefix [B, P]: ids before the new ones, or None."""
+        import torch
+
         from dlm_baselines.systems import Chain, start
         from elf_model.training.noise import RowNoise
 
+        kept = 0 if prefix is None else prefix.shape[1]
+
         def on_step(step: int, ids: Tensor) -> None:
             if recorder is not None:
-                recorder.record(step, ids.cpu().numpy())
+                recorder.record(step, ids[:, kept:].cpu().numpy())
 
         noise = RowNoise(request.seeds, device=self.device)
+        x_start = start(self.net, len(request.rows), kept + request.length, mask_id=self.mask_id, noise=noise)
+        given = None
+        if prefix is not None:
+            x_start[:, :kept] = torch.from_numpy(prefix).to(x_start)
+            given = torch.zeros_like(x_start, dtype=torch.bool)
+            given[:, :kept] = True
         chain = Chain(
-            x_start=start(self.system, self.net, len(request.rows), request.length, noise=noise),
-            given=None,
-            mask_id=self.system.mask_id(self.net),
+            x_start=x_start,
+            given=given,
+            mask_id=self.mask_id,
             steps=request.steps or 1,
             noise=noise,
             on_step=on_step if recorder is not None else None,
         )
         done = self.system.sample(self.net, chain, self.card.all_options(request.options))
-        return done.ids.cpu().numpy(), done.nfe.cpu().numpy()
+        return done.ids[:, kept:].cpu().numpy(), done.nfe.cpu().numpy()
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,11 +188,12 @@ class DiscreteEntry:
         from dlm_baselines.systems import SYSTEMS
 
         tokenizer, system = sotu.toy_tokenizer(), SYSTEMS[self.system]
-        size = tokenizer.vocab_size + (system.state == "absorbing")
+        masked = system.state == "absorbing"
+        size = tokenizer.vocab_size + masked
         net = randomized(
             build_dit(DitConfig(vocab_size=size, hidden=16, depth=1, heads=2, cond_dim=8), seed=seed), seed
         )
-        spec = tokenizer.spec.model_copy(update={"mask_id": system.mask_id(net)})
+        spec = tokenizer.spec.model_copy(update={"mask_id": tokenizer.vocab_size if masked else None})
         card = self.card.model_copy(update={"tokenizer": spec, "vocab_size": size, "n_params": None})
         return DiscreteModel(card, net, system, tokenizer, "cpu")
 
@@ -179,7 +233,7 @@ _ETA = OptionSpec(
 _LAW = {"temperature": TEMPERATURE, "top_p": TOP_P}
 
 
-class _Kind(NamedTuple):
+class Kind(NamedTuple):
     """What cards say of a system."""
 
     title: str
@@ -193,23 +247,23 @@ _D3PM_PAPER = "Austin et al. 2021, Structured Denoising Diffusion Models in Disc
 _SEDD_PAPER = (
     "Lou et al. 2024, Discrete Diffusion Modeling by Estimating the Ratios of the Data Distribution, arXiv 2310.16834"
 )
-_KINDS = {
-    "mdlm": _Kind(
+KINDS = {
+    "mdlm": Kind(
         "MDLM",
         "Masked diffusion (SUBS), ancestral sampler in float64",
         True,
         {"method": _MDLM_METHOD, "last_step": _LAST_STEP, **_LAW},
         "Sahoo et al. 2024, Simple and Effective Masked Diffusion Language Models, arXiv 2406.07524",
     ),
-    "d3pm": _Kind("D3PM absorb", "Discrete-time masked diffusion that predicts x0", True, _LAW, _D3PM_PAPER),
-    "d3pm-uniform": _Kind(
+    "d3pm": Kind("D3PM absorb", "Discrete-time masked diffusion that predicts x0", True, _LAW, _D3PM_PAPER),
+    "d3pm-uniform": Kind(
         "D3PM uniform", "Discrete-time uniform-state diffusion that predicts x0", False, _LAW, _D3PM_PAPER
     ),
-    "sedd": _Kind("SEDD absorb", "Score-entropy masked diffusion", True, {"method": _SEDD_METHOD}, _SEDD_PAPER),
-    "sedd-uniform": _Kind(
+    "sedd": Kind("SEDD absorb", "Score-entropy masked diffusion", True, {"method": _SEDD_METHOD}, _SEDD_PAPER),
+    "sedd-uniform": Kind(
         "SEDD uniform", "Score-entropy uniform-state diffusion", False, {"method": _SEDD_METHOD}, _SEDD_PAPER
     ),
-    "duo": _Kind(
+    "duo": Kind(
         "Duo",
         "Uniform-state diffusion with the Rao-Blackwellized NELBO",
         False,
@@ -220,7 +274,7 @@ _KINDS = {
 
 
 def _entry(system: str, text: TrainingText) -> DiscreteEntry:
-    packaged, kind = packaged_weights("dlm_baselines", f"{system}-{text.name}"), _KINDS[system]
+    packaged, kind = packaged_weights("dlm_baselines", f"{system}-{text.name}"), KINDS[system]
     card = card_of(
         packaged,
         text,
@@ -229,7 +283,7 @@ def _entry(system: str, text: TrainingText) -> DiscreteEntry:
         title=kind.title,
         summary=kind.summary,
         family="discrete",
-        tasks=("unconditional", "likelihood"),
+        tasks=("unconditional", "prefix", "likelihood"),
         options=kind.options,
         has_steps=True,
         max_steps=4096,
@@ -239,3 +293,8 @@ def _entry(system: str, text: TrainingText) -> DiscreteEntry:
 
 
 MDLM_SOTU, MDLM_ORACLE = _entry("mdlm", sotu.TEXT), _entry("mdlm", oracle.TEXT)
+ORACLE_ENTRIES = {
+    system: _entry(system, oracle.TEXT)
+    for system in ("d3pm", "d3pm-uniform", "sedd", "sedd-uniform", "duo")
+    if (package_roots("dlm_baselines")[0] / "weights" / f"{system}-oracle.json").is_file()  # BOOTSTRAP
+}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,18 +11,23 @@ import numpy as np
 
 from elfbench.adapters import oracle, sotu
 from elfbench.adapters.batches import sample_batch
+from elfbench.adapters.elf_options import OPTIONS, check_whole_shard, sampler_settings
+from elfbench.adapters.prompts import continuation_batch, given_ids
 from elfbench.adapters.tracing import Frames
 from elfbench.adapters.trained import Packaged, TrainingText, card_of, model_errors, packaged_weights, randomized
 from elfbench.core.errors import ConfigError
 from elfbench.loading.tokenizer import Tokenizer
-from elfbench.spec.card import ModelCard, OptionSpec
+from elfbench.spec.card import ModelCard
 from elfbench.spec.sampling import SampleBatch, SampleRequest, Trace
 
 if TYPE_CHECKING:
     from torch import Tensor
     from torch.nn import Module
 
+    from elf_model.encoder import Encoder
     from elf_model.network import ElfNetwork
+    from elf_model.settings import SamplerSettings
+    from elf_model.training.noise import RowNoise
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +38,8 @@ class ElfModel:
     net: ElfNetwork
     tokenizer: Tokenizer
     device: str
+    encoder: Encoder | None = None
+    """What turns a prompt into latents; None where the weights came without one."""
 
     @property
     def counted(self) -> Module:
@@ -44,6 +50,9 @@ class ElfModel:
         ids, nfe = self._run(request, None)
         prefix = self._prefix_tokens()
         seconds = time.perf_counter() - start
+        if request.prompts is not None:
+            positions = nfe * (self.card.max_length + prefix)
+            return continuation_batch(ids, self.tokenizer, nfe=nfe, positions=positions, seconds=seconds)
         return sample_batch(ids, self.tokenizer, nfe=nfe, positions=nfe * (request.length + prefix), seconds=seconds)
 
     def trace(self, request: SampleRequest, frames: int) -> Trace:
@@ -52,28 +61,31 @@ class ElfModel:
         ids, _ = self._run(request, recorder)
         return recorder.trace(ids)
 
-    def _run(self, request: SampleRequest, recorder: Frames | None) -> tuple[np.ndarray, int]:
-        from elf_model.sampler import SamplerSettings, decode, sample
+    def _run(self, request: SampleRequest, recorder: Frames | None) -> tuple[np.ndarray, np.ndarray]:
+        """Ids [B, L] and forward passes [B]."""
+        from elf_model.sampler import decode, decode_scale, sample
         from elf_model.training.noise import RowNoise
 
         options: dict[str, Any] = self.card.all_options(request.options)
-        settings = SamplerSettings.for_config(
-            self.net.config,
-            steps=request.steps or 1,
-            method=options["method"],
-            gamma=options["gamma"],
-            self_cond_cfg=options["self_cond_cfg"],
-            grid=options["grid"],
-            decode_temperature=options["decode_temperature"],
-            decode_top_p=options["decode_top_p"],
-            **_grid_times(options["grid_times"]),
-        )
+        if options["grid"] == "logit_normal_batch":
+            check_whole_shard(request.rows)
+        if options["input_cfg"] != 1.0 and request.prompts is None:
+            raise ConfigError(
+                "guidance by a prompt, but there is none",
+                key="options.input_cfg",
+                found=options["input_cfg"],
+                allowed="1 without prompts",
+                remedy="remove the option, or add 'prompts:' to the suite",
+            )
+        settings = sampler_settings(self.net.config, options, steps=request.steps or 1)
 
         def on_step(step: int, x_pred: Tensor) -> None:
             if recorder is not None and recorder.wants(step):
-                recorder.record(step, decode(self.net, x_pred, self_cond_cfg=settings.self_cond_cfg).cpu().numpy())
+                recorder.record(step, decode(self.net, x_pred, self_cond_cfg=decode_scale(settings)).cpu().numpy())
 
         noise = RowNoise(request.seeds, device=self.device)
+        if request.prompts is not None:
+            return self._continue(request, settings, noise, truncate=options["truncate_prompt"])
         done = sample(
             self.net,
             length=request.length,
@@ -81,7 +93,28 @@ class ElfModel:
             noise=noise,
             on_step=on_step if recorder is not None else None,
         )
-        return done.ids.cpu().numpy(), done.nfe
+        return done.ids.cpu().numpy(), done.nfe.cpu().numpy()
+
+    def _continue(
+        self, request: SampleRequest, settings: SamplerSettings, noise: RowNoise, *, truncate: bool
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Ids [B, L] of the outputs and forward passes [B]. Rows have the model's whole length, whatever their prompts."""
+        from elf_model.conditional import lay_out, sample_targets
+
+        if self.encoder is None:
+            raise ConfigError(
+                f"{self.card.name} can't read prompts: its weights came without an encoder",
+                key="prompts",
+                found="no latent table",
+                allowed="weights that elfbench train made",
+            )
+        length, whole = request.length, self.card.max_length
+        assert request.prompts is not None
+        conditions = given_ids(request.prompts, self.tokenizer, length=length, max_length=whole, truncate=truncate)
+        rows = lay_out(conditions, max_length=whole, max_input_length=whole - length, pad_id=self.tokenizer.eos_id)
+        rows = type(rows)(*(part.to(self.device) for part in rows))
+        done = sample_targets(self.net, self.encoder, rows, length=length, settings=settings, noise=noise)
+        return done.ids.cpu().numpy(), done.nfe.cpu().numpy()
 
     def _prefix_tokens(self) -> int:
         """Time, guidance and mode tokens pass through the network as well."""
@@ -102,13 +135,19 @@ class ElfEntry:
         with model_errors(self.card.name, weights):
             import torch
 
+            from elf_model.encoder import TableEncoder
             from elf_model.model import load_model
 
-            net = load_model(weights or self.packaged.path).net.to(device=device, dtype=getattr(torch, dtype))
-            return ElfModel(self.card, net, self.text.tokenizer(), device)
+            loaded = load_model(weights or self.packaged.path)
+            net = loaded.net.to(device=device, dtype=getattr(torch, dtype))
+            encoder: Any = TableEncoder(loaded.table) if loaded.table is not None else loaded.encoder
+            return ElfModel(self.card, net, self.text.tokenizer(), device, encoder and encoder.to(device))
 
     def toy(self, seed: int) -> ElfModel:
+        import torch
+
         from elf_model.config import ElfConfig
+        from elf_model.encoder import TableEncoder
         from elf_model.network import build_network
 
         tokenizer = sotu.toy_tokenizer()
@@ -126,83 +165,22 @@ class ElfEntry:
         card = self.card.model_copy(
             update={"tokenizer": tokenizer.spec, "vocab_size": tokenizer.vocab_size, "n_params": None}
         )
-        return ElfModel(card, randomized(build_network(config, seed=seed), seed), tokenizer, "cpu")
+        encoder = TableEncoder(torch.randn(config.vocab_size, 8, generator=torch.Generator().manual_seed(seed)))
+        return ElfModel(card, randomized(build_network(config, seed=seed), seed), tokenizer, "cpu", encoder)
 
 
-def _grid_times(text: str) -> dict[str, float]:
-    """The option `grid_times` as settings of the sampler. Raises ConfigError for what is no mean and standard deviation."""
-    if text == "trained":
-        return {}
-    try:
-        mean, std = (float(part) for part in text.split(","))
-    except ValueError:
-        mean, std = 0.0, 0.0
-    if not (math.isfinite(mean) and 0.0 < std < math.inf):
-        raise ConfigError(
-            "no mean and standard deviation",
-            key="options.grid_times",
-            found=text,
-            allowed="'trained', or MEAN,STD with STD > 0",
-        )
-    return {"grid_mean": mean, "grid_std": std}
-
-
-_OPTIONS = {
-    "method": OptionSpec(
-        type="str",
-        default="ode",
-        choices=("ode", "heun", "sde", "sde_exact", "sde_paper"),
-        meaning="Euler ODE; Heun's ODE of two passes per step; the authors' SDE; the same with noise that keeps the path's "
-        "variance; the paper's algorithm 6",
-    ),
-    "gamma": OptionSpec(
-        type="float",
-        default=0.0,
-        minimum=0.0,
-        maximum=64.0,
-        meaning="noise added back per unit of time by the SDE methods",
-    ),
-    "self_cond_cfg": OptionSpec(
-        type="float", default=1.0, minimum=0.0, maximum=10.0, meaning="guidance scale w of self-conditioning; 1 is none"
-    ),
-    "grid": OptionSpec(
-        type="str",
-        default="logit_normal",
-        choices=("logit_normal", "logit_normal_quantile", "uniform"),
-        meaning="time grid: random logit-normal drawn per row, its quantiles, or uniform",
-    ),
-    "grid_times": OptionSpec(
-        type="str",
-        default="trained",
-        meaning="the grid's logit-normal as MEAN,STD, e.g. -0.5,1.2; 'trained': that of training",
-    ),
-    "decode_temperature": OptionSpec(
-        type="float",
-        default=0.0,
-        minimum=0.0,
-        maximum=10.0,
-        meaning="temperature of the tokens drawn at the end; 0 takes the most probable",
-    ),
-    "decode_top_p": OptionSpec(
-        type="float",
-        default=1.0,
-        minimum=1e-6,
-        maximum=1.0,
-        meaning="nucleus that the tokens are drawn from; no effect at decode_temperature 0",
-    ),
-}
-
-
-def _entry(text: TrainingText) -> ElfEntry:
-    packaged = packaged_weights("elf_model", f"elf-{text.name}")
+def _entry(text: TrainingText, *, distilled: bool = False) -> ElfEntry:
+    packaged = packaged_weights("elf_model", f"elf-{text.name}{'-pd' if distilled else ''}")
+    how = "distilled progressively to one step" if distilled else "discretized at the final step"
     card = card_of(
         packaged,
         text,
         implementation=1,
-        title="ELF",
-        summary="Flow matching in embedding space, discretized at the final step",
+        title="ELF, distilled" if distilled else "ELF",
+        summary=f"Flow matching in embedding space, {how}",
         family="continuous",
-        options=_OPTIONS,
+        tasks=("unconditional", "prefix"),
+        options=OPTIONS,
         has_steps=True,
         max_steps=4096,
         citation="Embedded Language Flows, arXiv 2605.10938",
@@ -211,3 +189,4 @@ def _entry(text: TrainingText) -> ElfEntry:
 
 
 ELF_SOTU, ELF_ORACLE = _entry(sotu.TEXT), _entry(oracle.TEXT)
+ELF_ORACLE_PD = _entry(oracle.TEXT, distilled=True)

@@ -9,7 +9,6 @@ import inspect
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -17,30 +16,15 @@ import numpy as np
 
 from elfbench.adapters.likelihood import RowScores, score_texts
 from elfbench.adapters.trained import TEMPERATURE, TOP_P
-from elfbench.core.canonical import file_digest
 from elfbench.core.errors import ConfigError
 from elfbench.loading import backend
 from elfbench.loading.model_folder import ModelFolder, open_model_folder
-from elfbench.loading.tokenizer import ByteTokenizer, Tokenizer
-from elfbench.spec.card import ModelCard, TokenizerSpec, WeightsSpec
+from elfbench.loading.tokenizer import ByteTokenizer, ForeignTokenizer, Tokenizer
+from elfbench.spec.card import ModelCard, WeightsSpec
 from elfbench.spec.sampling import LikelihoodBatch, LikelihoodRequest, SampleBatch, SampleRequest
 
 if TYPE_CHECKING:
     from torch import Tensor
-
-
-class FolderTokenizer(Tokenizer):
-    """The tokenizer.json of a model folder, with the model's own end-of-text."""
-
-    def __init__(self, folder: ModelFolder, name: str) -> None:
-        super().__init__(folder.tokenizer_file)
-        self._name = name
-        self.eos_id = folder.end_of_text if folder.end_of_text is not None else -1
-
-    @cached_property
-    def spec(self) -> TokenizerSpec:
-        eos_id = self.eos_id if self.eos_id >= 0 else None
-        return TokenizerSpec(name=self._name, digest=file_digest(self.path), eos_id=eos_id)
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,7 +146,7 @@ class HfEntry:
             )
         torch = backend.need("torch")
         net = backend.load("AutoModelForCausalLM", self.folder.path).to(device=device, dtype=getattr(torch, dtype))
-        return HfModel(self.card, net, FolderTokenizer(self.folder, self.card.tokenizer.name), start_id, device)
+        return HfModel(self.card, net, _tokenizer(self.folder, self.card.tokenizer.name), start_id, device)
 
     def toy(self, seed: int) -> HfModel:
         torch, transformers = backend.need("torch"), backend.need("transformers")
@@ -188,7 +172,7 @@ class HfEntry:
 def open_entry(argument: str) -> HfEntry:
     """The entry `hf:ARGUMENT`. Raises ConfigError naming what the folder lacks."""
     folder, short = open_model_folder(argument, key="model")
-    tokenizer = FolderTokenizer(folder, short)
+    tokenizer = _tokenizer(folder, short)
     size = folder.config.get("vocab_size") or (folder.config.get("text_config") or {}).get("vocab_size")
     card = ModelCard(
         name=f"hf:{short}",
@@ -208,3 +192,7 @@ def open_entry(argument: str) -> HfEntry:
         weights=WeightsSpec(kind="hub", source=short, digest=folder.digest),
     )
     return HfEntry(card, folder)
+
+
+def _tokenizer(folder: ModelFolder, name: str) -> ForeignTokenizer:
+    return ForeignTokenizer(folder.tokenizer_file, name, folder.end_of_text)

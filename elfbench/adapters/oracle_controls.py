@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,12 +11,13 @@ import numpy as np
 
 from elfbench.adapters import oracle as words
 from elfbench.adapters.batches import sample_batch
+from elfbench.adapters.prompts import continuation_batch, given_ids
 from elfbench.core.errors import ConfigError
 from elfbench.core.seeds import row_generator
 from elfbench.language.ngram import NgramLaw, bigram_law, unigram_law
 from elfbench.language.oracle import LENGTH, distribution_functions, oracle
 from elfbench.loading.tokenizer import Tokenizer
-from elfbench.spec.card import Family, ModelCard, WeightsSpec
+from elfbench.spec.card import Family, ModelCard, Task, WeightsSpec
 from elfbench.spec.sampling import SampleBatch, SampleRequest
 
 Draw = Callable[[np.ndarray], np.ndarray]
@@ -35,6 +36,12 @@ class OracleControl:
         self.card.resolve_options(request.options)
         start = time.perf_counter()
         uniforms = np.stack([row_generator(seed, 0).random(request.length) for seed in request.seeds])
+        if request.prompts is not None:
+            given = given_ids(request.prompts, self.tokenizer, length=request.length, max_length=self.card.max_length)
+            none = np.zeros(len(given), dtype=np.int64)
+            ids = exact_continuations(given, uniforms)
+            seconds = time.perf_counter() - start
+            return continuation_batch(ids, self.tokenizer, nfe=none, positions=none, seconds=seconds)
         seconds = time.perf_counter() - start
         return sample_batch(self.draw(uniforms), self.tokenizer, nfe=0, positions=0, seconds=seconds)
 
@@ -57,6 +64,20 @@ class OracleControlEntry:
         return self.load()
 
 
+def exact_continuations(given: Sequence[Sequence[int]], uniforms: np.ndarray) -> np.ndarray:
+    """Words [B, L] that go on from given ids by the law of the language, by inverse distribution functions of uniforms [B, L]."""
+    ids = np.empty(uniforms.shape, dtype=np.int64)
+    for size in {len(row) for row in given}:
+        rows = np.array([number for number, row in enumerate(given) if len(row) == size])
+        so_far = np.array([given[row] for row in rows], dtype=np.int64)
+        for position in range(uniforms.shape[1]):
+            bounds = distribution_functions(oracle().next_word(so_far))
+            word = (bounds <= uniforms[rows, position, None]).sum(axis=1)
+            ids[rows, position] = word
+            so_far = np.concatenate([so_far, word[:, None]], axis=1)
+    return ids
+
+
 def ngram_draw(law: NgramLaw) -> Draw:
     """Draws words one after the other by inverse distribution functions."""
     first, then = distribution_functions(law.first[None])[0], distribution_functions(law.then)
@@ -71,7 +92,9 @@ def ngram_draw(law: NgramLaw) -> Draw:
     return draw
 
 
-def _card(name: str, title: str, summary: str, family: Family) -> ModelCard:
+def _card(
+    name: str, title: str, summary: str, family: Family, tasks: tuple[Task, ...] = ("unconditional",)
+) -> ModelCard:
     return ModelCard(
         name=name,
         revision=str(oracle().grammar.version),
@@ -82,6 +105,7 @@ def _card(name: str, title: str, summary: str, family: Family) -> ModelCard:
         tokenizer=words.tokenizer().spec,
         vocab_size=words.VOCAB_SIZE,
         max_length=LENGTH,
+        tasks=tasks,
         has_steps=False,
         licence="Apache-2.0",
         citation=words.CITATION,
@@ -91,7 +115,11 @@ def _card(name: str, title: str, summary: str, family: Family) -> ModelCard:
 
 EXACT = OracleControlEntry(
     _card(
-        "exact-oracle", "the language", "Exact samples of the oracle language: the ceiling of its tables.", "reference"
+        "exact-oracle",
+        "the language",
+        "Exact samples of the oracle language: the ceiling of its tables.",
+        "reference",
+        ("unconditional", "prefix"),
     ),
     lambda: oracle().sample,
 )

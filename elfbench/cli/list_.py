@@ -75,7 +75,9 @@ def _metrics() -> list[dict[str, Any]]:
             "unit": m.unit,
             "better": m.direction,
             "reads": m.measurement,
-            "reference": "yes" if m.needs_reference else "no",
+            "reference": "yes"
+            if m.needs_reference
+            else {"output": "per row", "input": "the prompt"}.get(m.paired or "", "no"),
             "meaning": m.description,
         }
         for m in found

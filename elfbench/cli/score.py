@@ -27,7 +27,12 @@ def command(
     ] = None,
     featurizer: Annotated[str | None, typer.Option("--featurizer", help="For mauve: minilm.")] = None,
     reference: Annotated[
-        str | None, typer.Option("--reference", metavar="CORPUS|FILE", help="Held-out text, for metrics that compare.")
+        str | None,
+        typer.Option(
+            "--reference",
+            metavar="CORPUS|FILE",
+            help="Held-out text, for metrics that compare; for bleu, rouge, chrf and exact_match a FILE with one row per sample.",
+        ),
     ] = None,
     field: Annotated[str | None, typer.Option("--field", help="The text field; default: text, else generated.")] = None,
     tokenizer: Annotated[
@@ -40,7 +45,7 @@ def command(
         int | None, typer.Option("--window", min=1, help="Measure only the first so many tokens.")
     ] = None,
     short: Annotated[str, typer.Option("--short", metavar="drop|keep", help="Rows shorter than the window.")] = "drop",
-    protocol: Annotated[str, typer.Option("--protocol", help="Protocol of gen_ppl.")] = "clean",
+    protocol: Annotated[str, typer.Option("--protocol", help="Protocol of the metrics, e.g. elf for bleu.")] = "clean",
     label: Annotated[
         str | None, typer.Option("--label", help="How reports call these samples; default: the file's name.")
     ] = None,
@@ -58,8 +63,6 @@ def command(
     from elfbench.running.score import DEFAULT_METRICS, score_texts
     from elfbench.spec.measure import Measure
 
-    if protocol != "clean":
-        raise unknown("protocol", protocol, ("clean",), key="--protocol")
     if short not in ("drop", "keep"):
         raise unknown("value", short, ("drop", "keep"), key="--short")
     texts = load_texts(file, field)
@@ -76,6 +79,7 @@ def command(
             label=label or file.stem,
             out=out,
             reporter=reporter,
+            protocol=protocol,
         )
     for gap in missing:
         stderr.print(f"not computed: {gap.metric}: {gap.why}", style="yellow", markup=False)
@@ -99,5 +103,7 @@ def command(
         rows,
         right=("value", "n", "dropped"),
     )
+    for signature in dict.fromkeys(r["signature"] for r in results if "signature" in r):
+        stderr.print(f"sacreBLEU signature: {signature}", style="dim", markup=False)
     if out is not None:
         stderr.print(f"next: elfbench report {out} --out DIR", style="dim", markup=False)

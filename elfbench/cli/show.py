@@ -72,6 +72,8 @@ def _found(name: str, store: Path | None) -> dict[str, Any]:
                 "direction",
                 "measurement",
                 "needs_reference",
+                "paired",
+                "protocol",
                 "min_rows",
                 "length_sensitive",
                 "description",

@@ -35,7 +35,7 @@ def until_decided(
             found=baseline.name if suite.gates else suite.suite,
             allowed=suite.suite if suite.gates else "a suite with 'gates:'",
         )
-    refuse_other_suite(baseline, suite.model_dump(mode="json"))
+    refuse_other_suite(baseline, suite.document())
     looks = doubling_looks(suite.gates.first_rows, suite.rows)
     for rows, alpha in zip(looks, alpha_of_looks(looks, suite.gates.alpha), strict=True):
         decision = check(sample(rows), against, alpha=alpha, any_code=any_code)

@@ -7,23 +7,32 @@ from __future__ import annotations
 
 import csv
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 from elfbench.core.errors import ConfigError, suggestion
 
 _FIELDS = ("text", "generated")
+_REFERENCE_FIELDS = ("reference", "output", "target", *_FIELDS)
 _SUFFIXES = (".jsonl", ".json", ".txt", ".csv", ".parquet")
 
 
-def load_texts(path: Path, field: str | None = None) -> list[str]:
-    """Texts in file order. Raises ConfigError for a missing file, an unknown suffix, a bad line, a missing field, or no rows."""
+def load_references(path: Path) -> list[str]:
+    """What the samples of another file, or of this one, are compared with row by row: `reference`, else `output`, `target`, `text`."""
+    return load_texts(path, fields=_REFERENCE_FIELDS)
+
+
+def load_texts(path: Path, field: str | None = None, *, fields: Sequence[str] = _FIELDS) -> list[str]:
+    """Texts in file order, of `field`, else of the first of `fields` that a row has.
+
+    Raises ConfigError for a missing file, an unknown suffix, a bad line, a missing field, or no rows."""
     if not path.is_file():
         raise ConfigError("no such samples file", key="FILE", found=str(path), allowed=_SUFFIXES)
     suffix = path.suffix.lower()
     if suffix not in _SUFFIXES:
         raise ConfigError("an unknown kind of samples file", key="FILE", found=path.name, allowed=_SUFFIXES)
     try:
-        texts = _texts(path, suffix, field)
+        texts = _texts(path, suffix, field, fields)
     except UnicodeDecodeError as error:
         raise ConfigError("the samples are not UTF-8", key=path.name, found=str(error)) from error
     if not texts:
@@ -31,7 +40,7 @@ def load_texts(path: Path, field: str | None = None) -> list[str]:
     return texts
 
 
-def _texts(path: Path, suffix: str, field: str | None) -> list[str]:
+def _texts(path: Path, suffix: str, field: str | None, fields: Sequence[str]) -> list[str]:
     if suffix == ".txt":
         return path.read_text(encoding="utf-8").splitlines()
     if suffix == ".jsonl":
@@ -46,7 +55,7 @@ def _texts(path: Path, suffix: str, field: str | None) -> list[str]:
         import pyarrow.parquet as pq
 
         rows = pq.read_table(path).to_pylist()
-    return [_text(row, field, f"{path.name}, row {number}") for number, row in enumerate(rows, 1)]
+    return [_text(row, field, fields, f"{path.name}, row {number}") for number, row in enumerate(rows, 1)]
 
 
 def _parsed(text: str, where: str) -> object:
@@ -73,10 +82,10 @@ def _listed(document: object, where: str, field: str | None) -> list[object]:
     )
 
 
-def _text(row: object, field: str | None, where: str) -> str:
+def _text(row: object, field: str | None, fields: Sequence[str], where: str) -> str:
     if isinstance(row, str):
         return row
-    names = (field,) if field else _FIELDS
+    names = (field,) if field else fields
     if isinstance(row, dict):
         for name in names:
             if isinstance(row.get(name), str):

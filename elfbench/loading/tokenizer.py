@@ -61,6 +61,25 @@ class Tokenizer:
         return self.decode(kept), self.decode(ids, specials=True)
 
 
+class ForeignTokenizer(Tokenizer):
+    """Somebody else's tokenizer.json under a name of its own; `eos_id` is -1, which no text holds, where it has no end of text."""
+
+    def __init__(self, path: Path, name: str, eos_id: int | None) -> None:
+        super().__init__(path)
+        self._name = name
+        self.eos_id = -1 if eos_id is None else eos_id
+
+    @cached_property
+    def spec(self) -> TokenizerSpec:
+        eos_id = self.eos_id if self.eos_id >= 0 else None
+        return TokenizerSpec(name=self._name, digest=file_digest(self.path), eos_id=eos_id)
+
+    def token_id(self, spelling: str) -> int | None:
+        """The id of a token's exact spelling."""
+        found = self._backend.token_to_id(spelling)
+        return None if found is None else int(found)
+
+
 class ByteTokenizer(Tokenizer):
     """Ids are bytes, byte 0 is the end of text: what toys of conformance runs use."""
 

@@ -6,7 +6,8 @@ share one file, and asking for more rows measures only the new blocks.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -15,17 +16,33 @@ import pyarrow as pa
 from elfbench.core.errors import unknown
 from elfbench.language.oracle import oracle
 from elfbench.language.sentences import judge
+from elfbench.metrics.bleu import bleu_counts
+from elfbench.metrics.chrf import chrf_counts
+from elfbench.metrics.exact_match import exact_rows
+from elfbench.metrics.oracle_given import given_rows
+from elfbench.metrics.pairs import library_version, parted
+from elfbench.metrics.rouge import rouge_rows
 from elfbench.running.instruments import Instruments
 from elfbench.running.reporter import Reporter
 from elfbench.store.blocks import BLOCK_ROWS, Columns, block_keys, columns
 from elfbench.store.store import Store
 
 _VERSIONS = {"tokens": 1, "judge_nll": 1, "features": 1, "oracle": 1, "cost": 1}
+_PAIRED = {"bleu_mixed": 1, "bleu_lc": 1, "rouge": 1, "chrf": 1, "exact": 1, "oracle_given": 1}
+"""Measurements of samples beside their references or prompts, whole texts: no measuring tokenizer, no window."""
+_LIBRARIES = {"bleu_mixed": "sacrebleu", "bleu_lc": "sacrebleu", "rouge": "rouge-score"}
 
 
 def measurement_protocol(name: str, instruments: Instruments) -> dict[str, Any]:
     """Everything that the numbers of a measurement depend on, beside the texts."""
     measure = instruments.measure
+    if name in _PAIRED:
+        paired: dict[str, Any] = {"measurement": name, "version": _PAIRED[name], "view": measure.view}
+        if name in _LIBRARIES:
+            paired["library"] = f"{_LIBRARIES[name]} {library_version(_LIBRARIES[name])}"
+        if name == "oracle_given":
+            paired["language"] = {"name": oracle().name, "digest": oracle().digest}
+        return paired
     if name not in _VERSIONS:
         raise unknown("measurement", name, _VERSIONS)
     document: dict[str, Any] = {"measurement": name, "version": _VERSIONS[name]}
@@ -122,4 +139,19 @@ def _oracle(texts: list[str], instruments: Instruments) -> pa.Table:
     )
 
 
-_MEASURES = {"tokens": _tokens, "judge_nll": _judge_nll, "features": _features, "oracle": _oracle}
+def _paired(rows: Callable[[list[str], list[str]], Mapping[str, np.ndarray]], pairs: list[str]) -> pa.Table:
+    return pa.table(dict(rows(*parted(pairs))))
+
+
+_MEASURES: dict[str, Callable[[list[str], Instruments], pa.Table]] = {
+    "tokens": _tokens,
+    "judge_nll": _judge_nll,
+    "features": _features,
+    "oracle": _oracle,
+    "bleu_mixed": lambda pairs, _: _paired(partial(bleu_counts, lowercase=False), pairs),
+    "bleu_lc": lambda pairs, _: _paired(partial(bleu_counts, lowercase=True), pairs),
+    "rouge": lambda pairs, _: _paired(rouge_rows, pairs),
+    "chrf": lambda pairs, _: _paired(chrf_counts, pairs),
+    "oracle_given": lambda pairs, _: _paired(given_rows, pairs),
+    "exact": lambda pairs, _: _paired(exact_rows, pairs),
+}

@@ -10,8 +10,10 @@ from typing import Any
 from elfbench.core.canonical import file_digest
 from elfbench.core.errors import ConfigError
 from elfbench.registry import catalog
+from elfbench.running.prompts import check_rows, check_task, prompt_set
 from elfbench.spec.card import ModelCard, OptionValue
 from elfbench.spec.cell import Cell, sample_cell
+from elfbench.spec.prompts import PromptSet
 from elfbench.spec.suite import Suite, SuiteModel
 from elfbench.store.store import Store
 
@@ -27,6 +29,8 @@ class PlannedCell:
     card: ModelCard
     label: str
     n_rows: int
+    prompts: PromptSet | None = None
+    """What its rows are given."""
     weights: Path | None = None
     """A file in place of the entry's own weights."""
 
@@ -54,8 +58,13 @@ class PlannedCell:
 def planned_cells(suite: Suite, *, rows: int | None = None) -> list[PlannedCell]:
     """The cells of `suite` in its order; equal ones once. Raises ConfigError for what the entries can't do."""
     cells: dict[str, PlannedCell] = {}
+    prompts = prompt_set(suite.prompts) if suite.prompts else None
+    if prompts is not None:
+        check_rows(prompts, rows or suite.rows)
     for number, model in enumerate(suite.models):
         card = catalog.models().get(model.name).card
+        if prompts is not None:
+            check_task(card, prompts, f"models[{number}]")
         weights = _weights(model, f"models[{number}]")
         for steps in _steps(model, card, f"models[{number}]"):
             cell = sample_cell(
@@ -66,9 +75,10 @@ def planned_cells(suite: Suite, *, rows: int | None = None) -> list[PlannedCell]
                 options=model.options,
                 numerics=model.numerics,
                 weights_digest=file_digest(weights) if weights else None,
+                prompts_digest=prompts.digest if prompts else None,
             )
             label = model.label or _label(card.title, cell.options)
-            cells.setdefault(cell.id, PlannedCell(cell, card, label, rows or suite.rows, weights))
+            cells.setdefault(cell.id, PlannedCell(cell, card, label, rows or suite.rows, prompts, weights))
     return list(cells.values())
 
 

@@ -12,9 +12,10 @@ from elfbench.loading.tokenizer import packaged
 from elfbench.loading.windows import windows
 from elfbench.running.instruments import Instruments
 from elfbench.running.plan import PlannedCell, planned_cells
+from elfbench.running.references import Reference, Targets
 from elfbench.running.reporter import Quiet, Reporter
 from elfbench.running.sampling import Refresh, Resources, Sampled, sample_cells
-from elfbench.running.scoring import MetricPlan, Reference, measure_for, plan_metrics, score_cell
+from elfbench.running.scoring import MetricPlan, measure_for, plan_metrics, score_cell
 from elfbench.running.suites import load_suite
 from elfbench.spec.suite import Suite, SuiteReference
 from elfbench.store.store import Store
@@ -59,7 +60,8 @@ def run(
     planned = planned_cells(spec, rows=rows)
     instruments = Instruments(spec.measure, spec.judge, spec.featurizer)
     reference = suite_reference(spec.reference, spec.length) if spec.reference else None
-    metrics = plan_metrics(spec.metrics, instruments, reference, rows=rows or spec.rows, level=spec.level)
+    targets = _targets(planned)
+    metrics = plan_metrics(spec.metrics, instruments, reference, targets, rows=rows or spec.rows, level=spec.level)
     store = Store.create(out)
     store.write_suite(spec.suite, suite_record(spec, planned, metrics, reference))
     sampled = sample_cells(planned, store, resources or Resources(), reporter, refresh)
@@ -70,7 +72,10 @@ def suite_record(
     suite: Suite, planned: list[PlannedCell], metrics: list[MetricPlan], reference: Reference | None
 ) -> dict[str, Any]:
     """The document by which a report finds the cells and scores of a suite."""
-    document = suite.model_dump(mode="json")
+    document = suite.document()
+    prompts = planned[0].prompts
+    if prompts is not None:
+        document["prompts"] = prompts.describe()
     for model in document["models"]:
         # A path says nothing on another machine; the content does.
         model["weights"] = model["weights"] and f"sha256:{file_digest(Path(model['weights']))}"
@@ -96,6 +101,17 @@ def suite_reference(spec: SuiteReference, length: int) -> Reference:
     tokenizer = packaged(spec.tokenizer)
     texts = tuple(tokenizer.final_and_raw(row)[0] for row in found[: spec.rows])
     return Reference(f"{spec.corpus}:{spec.split}", texts)
+
+
+def _targets(planned: list[PlannedCell]) -> Targets | None:
+    """The texts beside rows; a suite has one prompt set."""
+    prompts = planned[0].prompts
+    if prompts is None:
+        return None
+    return {
+        "output": Reference(f"outputs of {prompts.name}", prompts.row_outputs()),
+        "input": Reference(f"inputs of {prompts.name}", prompts.row_inputs()),
+    }
 
 
 def _scored(

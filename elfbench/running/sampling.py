@@ -94,6 +94,7 @@ def sample_shard(
         seeds=row_seeds(cell.root_seed, part.start, part.stop),
         length=cell.length,
         steps=cell.steps,
+        prompts=item.prompts.prompts(part.start, part.stop, cell.length) if item.prompts else None,
         options=cell.options,
     )
     batch, batch_size = sample_in_batches(model, request, resources.batch_size, reporter)

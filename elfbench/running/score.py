@@ -10,10 +10,12 @@ from typing import Any
 from elfbench.core.canonical import digest, text_digest
 from elfbench.core.errors import ConfigError
 from elfbench.loading.corpus import documents
-from elfbench.loading.samples import load_texts
+from elfbench.loading.samples import load_references, load_texts
+from elfbench.registry import catalog
 from elfbench.running.instruments import Instruments
+from elfbench.running.references import Reference, Targets
 from elfbench.running.reporter import Quiet, Reporter
-from elfbench.running.scoring import MetricPlan, Missing, Reference, measure_for, plan_metrics, score_cell
+from elfbench.running.scoring import MetricPlan, Missing, measure_for, plan_metrics, score_cell
 from elfbench.spec.cell import Cell
 from elfbench.spec.measure import Measure
 from elfbench.spec.suite import SuiteMetric
@@ -34,10 +36,13 @@ def score(
     label: str = "samples",
     out: Path | str | None = None,
     reporter: Reporter | None = None,
+    protocol: str = "clean",
 ) -> Any:
     """A pandas frame, one row per metric: metric, value, low, high, n, n_dropped, unit, direction, method, protocol, fingerprint.
 
-    reference: a corpus (`sotu` means its held-out half), a file, or texts. judge: a name, `hf:<dir>`, or a directory.
+    reference: a corpus (`sotu` means its held-out half), a file, or texts; for metrics of pairs such as bleu, a file or texts with one row
+    per sample, in the same order. protocol: `clean`, or another one that the metrics have (bleu: `elf`). judge: a name, `hf:<dir>`, or a
+    directory.
     Without `out` nothing is kept. Raises ConfigError for an unknown metric or too few usable texts.
     """
     import pandas as pd
@@ -52,6 +57,7 @@ def score(
         label=label,
         out=out,
         reporter=reporter,
+        protocol=protocol,
     )
     return pd.DataFrame(results)
 
@@ -67,6 +73,7 @@ def score_texts(
     label: str,
     out: Path | str | None,
     reporter: Reporter | None,
+    protocol: str = "clean",
 ) -> tuple[list[dict[str, Any]], list[Missing]]:
     """The rows of `score` as plain objects, and the metrics that could not be computed with the reason.
 
@@ -74,31 +81,27 @@ def score_texts(
     """
     if not texts:
         raise ConfigError("no texts to score", key="texts", found="0")
-    if out is None:
-        with tempfile.TemporaryDirectory(prefix="elfbench-") as folder:
-            store = Store.create(Path(folder) / "store")
-            return _score_into(store, texts, metrics, reference, judge, featurizer, measure, label, reporter or Quiet())
+    instruments, n = _instruments(judge, featurizer, measure), len(texts)
+    wanted = [SuiteMetric(name=name, protocol=protocol) for name in metrics]
+    held_out, targets = _compared(reference, wanted, n)
     # Refused before a folder is made: an unknown metric leaves nothing behind.
-    _plans(metrics, _instruments(judge, featurizer, measure), _reference(reference), len(texts))
-    return _score_into(
-        Store.create(out), texts, metrics, reference, judge, featurizer, measure, label, reporter or Quiet()
-    )
+    plans = plan_metrics(wanted, instruments, held_out, targets, rows=n, level=0.95)
+    reporter = reporter or Quiet()
+    if out is not None:
+        return _score_into(Store.create(out), texts, plans, held_out, instruments, label, reporter)
+    with tempfile.TemporaryDirectory(prefix="elfbench-") as folder:
+        return _score_into(Store.create(Path(folder) / "store"), texts, plans, held_out, instruments, label, reporter)
 
 
 def _score_into(
     store: Store,
     texts: Sequence[str],
-    metrics: Sequence[str],
-    reference: str | Sequence[str] | None,
-    judge: str | None,
-    featurizer: str | None,
-    measure: Measure | None,
+    plans: list[MetricPlan],
+    held_out: Reference | None,
+    instruments: Instruments,
     label: str,
     reporter: Reporter,
 ) -> tuple[list[dict[str, Any]], list[Missing]]:
-    instruments = _instruments(judge, featurizer, measure)
-    held_out = _reference(reference)
-    plans = _plans(metrics, instruments, held_out, len(texts))
     cell = import_texts(store, texts, label)
     rows = store.rows(cell.id, len(texts))
     record = _record(cell, label, len(texts), instruments.measure, plans, held_out)
@@ -135,9 +138,34 @@ def _instruments(judge: str | None, featurizer: str | None, measure: Measure | N
     return Instruments(measure or default, name, featurizer)
 
 
-def _plans(metrics: Sequence[str], instruments: Instruments, reference: Reference | None, n: int) -> list[MetricPlan]:
-    wanted = [SuiteMetric(name=name) for name in metrics]
-    return plan_metrics(wanted, instruments, reference, rows=n, level=0.95)
+def _compared(
+    reference: str | Sequence[str] | None, wanted: Sequence[SuiteMetric], n: int
+) -> tuple[Reference | None, Targets]:
+    """Held-out text, and the references of the `n` rows one by one, each where a metric asks for it."""
+    found = [catalog.metrics().get(name) for request in wanted for name in catalog.expand_metrics(request.name)]
+    pairs = any(metric.paired == "output" for metric in found)
+    held_out = None if pairs and not any(metric.needs_reference for metric in found) else _reference(reference)
+    targets = _targets(reference, n) if pairs else None
+    return held_out, {"output": targets} if targets else {}
+
+
+def _targets(reference: str | Sequence[str] | None, n: int) -> Reference | None:
+    """The references of rows: a file with a row for each, or texts. Raises ConfigError for another number of them, or a corpus."""
+    if reference is None:
+        return None
+    if isinstance(reference, str) and not Path(reference).is_file():
+        raise ConfigError(
+            "a metric that compares every sample with a reference of its own",
+            key="reference",
+            found=reference,
+            allowed="a file with one row per sample, in the same order",
+        )
+    texts = load_references(Path(reference)) if isinstance(reference, str) else list(reference)
+    if len(texts) != n:
+        raise ConfigError(
+            "another number of references than of samples", key="reference", found=len(texts), allowed=str(n)
+        )
+    return Reference(Path(reference).name if isinstance(reference, str) else "texts", tuple(texts))
 
 
 def _reference(reference: str | Sequence[str] | None) -> Reference | None:
@@ -203,11 +231,21 @@ def _results(cell_id: str, plans: list[MetricPlan], store: Store) -> list[dict[s
                 "n_dropped": one.n_dropped,
                 "unit": one.unit,
                 "direction": plan.metric.direction,
-                "protocol": "clean",
+                "protocol": plan.metric.protocol,
                 "method": one.method,
                 "covers": one.covers,
                 "detail": dict(one.detail),
                 "fingerprint": one.fingerprint,
+                **_signature(plan),
             }
         )
     return results
+
+
+def _signature(plan: MetricPlan) -> dict[str, str]:
+    """What a paper prints beside BLEU, where the metric has such a thing."""
+    if "signature" not in plan.metric.parameters:
+        return {}
+    library, _, version = str(plan.protocol["measurement"]["library"]).partition(" ")
+    assert library == "sacrebleu"
+    return {"signature": f"{plan.metric.parameters['signature']}|version:{version}"}

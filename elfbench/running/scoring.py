@@ -8,30 +8,17 @@ from typing import Any
 
 from elfbench.core.canonical import digest, text_digest
 from elfbench.core.errors import ConfigError, ElfbenchError
+from elfbench.metrics.pairs import joined
 from elfbench.registry import catalog
 from elfbench.running import measuring
 from elfbench.running.instruments import Instruments
+from elfbench.running.references import Reference, Targets, paired_texts, under_protocol
 from elfbench.running.reporter import Reporter
 from elfbench.spec.metric import EstimateContext, Metric, Rows, Score, usable_rows
 from elfbench.spec.suite import SuiteMetric
-from elfbench.store.blocks import identity
+from elfbench.store.blocks import Columns, identity
 from elfbench.store.shards import StoredRows
 from elfbench.store.store import Store
-
-
-@dataclass(frozen=True, slots=True)
-class Reference:
-    """Held-out texts that distributional metrics compare with."""
-
-    name: str
-    texts: tuple[str, ...]
-
-    @property
-    def digest(self) -> str:
-        return digest([text_digest(text) for text in self.texts])
-
-    def describe(self) -> dict[str, Any]:
-        return {"name": self.name, "rows": len(self.texts), "digest": self.digest}
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +28,8 @@ class MetricPlan:
     metric: Metric
     n_requested: int
     protocol: Mapping[str, Any]
+    targets: Reference | None = None
+    """For a paired metric: the text beside every row, in row order."""
 
     @property
     def fingerprint(self) -> str:
@@ -72,20 +61,23 @@ class Missing:
 
 
 def plan_metrics(
-    wanted: Sequence[SuiteMetric], instruments: Instruments, reference: Reference | None, *, rows: int, level: float
+    wanted: Sequence[SuiteMetric],
+    instruments: Instruments,
+    reference: Reference | None,
+    targets: Targets | None = None,
+    *,
+    rows: int,
+    level: float,
 ) -> list[MetricPlan]:
-    """The metrics with families expanded. Raises ConfigError for an unknown metric, protocol, or a missing reference."""
+    """The metrics with families expanded; `targets` are the texts beside rows for metrics that compare pairs.
+
+    Raises ConfigError for an unknown metric, protocol, or a missing reference.
+    """
     plans: dict[str, MetricPlan] = {}
     for request in wanted:
-        if request.protocol != "clean":
-            raise ConfigError(
-                "a protocol that this version does not have",
-                key=f"{request.name}.protocol",
-                found=request.protocol,
-                allowed="clean",
-            )
         for name in catalog.expand_metrics(request.name):
-            metric = catalog.metrics().get(name)
+            metric = under_protocol(catalog.metrics().get(name), request.protocol)
+            n_requested = min(request.rows or rows, rows)
             if metric.needs_reference and reference is None:
                 raise ConfigError(
                     f"{name} compares with reference text",
@@ -93,8 +85,9 @@ def plan_metrics(
                     found="none",
                     remedy="add 'reference:' to the suite, or --reference CORPUS|FILE",
                 )
-            n_requested = min(request.rows or rows, rows)
-            plans[name] = MetricPlan(metric, n_requested, _protocol(metric, instruments, reference, level))
+            beside = paired_texts(metric, targets or {}, n_requested) if metric.paired else None
+            protocol = _protocol(metric, instruments, beside or reference, level)
+            plans[metric.name] = MetricPlan(metric, n_requested, protocol, beside)
     return list(plans.values())
 
 
@@ -108,7 +101,7 @@ def _protocol(metric: Metric, instruments: Instruments, reference: Reference | N
     }
     if metric.length_sensitive and metric.measurement != "cost":
         document["short_rows"] = instruments.measure.short
-    if metric.needs_reference and reference is not None:
+    if (metric.needs_reference or metric.paired) and reference is not None:
         document["reference"] = reference.describe()
     return document
 
@@ -125,7 +118,8 @@ def measure_for(
     for name in dict.fromkeys(plan.metric.measurement for plan in plans if plan.metric.measurement != "cost"):
         readers = [plan for plan in plans if plan.metric.measurement == name]
         most = max(plan.n_requested for plan in readers)
-        sources = [_texts(rows, most, instruments) for _, rows in cells]
+        targets = readers[0].targets
+        sources = [_measured_texts(rows, most, targets, instruments) for _, rows in cells]
         if reference is not None and any(plan.metric.needs_reference for plan in readers):
             sources.append(list(reference.texts))
         todo = sum(measuring.blocks_missing(name, texts, instruments, store) for texts in sources)
@@ -136,7 +130,18 @@ def measure_for(
             measuring.measured(name, texts, instruments, store, reporter)
 
 
-_STAGES = {"tokens": "counting tokens", "judge_nll": "judging", "features": "embedding", "oracle": "parsing"}
+_STAGES = {
+    "tokens": "counting tokens",
+    "judge_nll": "judging",
+    "features": "embedding",
+    "oracle": "parsing",
+    "bleu_mixed": "counting n-grams",
+    "bleu_lc": "counting n-grams, lowercased",
+    "rouge": "comparing words",
+    "chrf": "counting characters",
+    "exact": "comparing",
+    "oracle_given": "parsing with prompts",
+}
 
 
 def score_cell(
@@ -184,8 +189,9 @@ def _score(
     if metric.measurement == "cost":
         used = _cost_rows(rows, n, plan)
     else:
-        columns = measuring.measured(metric.measurement, _texts(rows, n, instruments), instruments, store, reporter)
-        used = usable_rows(metric, columns.values, plan.n_requested, instruments.measure)
+        texts = _measured_texts(rows, n, plan.targets, instruments)
+        columns = measuring.measured(metric.measurement, texts, instruments, store, reporter)
+        used = _usable(plan, columns, instruments)
     other = None
     if metric.needs_reference and reference is not None:
         columns = measuring.measured(metric.measurement, list(reference.texts), instruments, store, reporter)
@@ -216,13 +222,32 @@ def _score(
         covers=estimate.covers,
         detail=dict(estimate.detail),
         rows_digest=_rows_digest(rows, n, plan),
-        reference_digest=reference.digest if metric.needs_reference and reference is not None else None,
+        reference_digest=_reference_digest(plan, reference),
     )
 
 
 def _texts(rows: StoredRows, n: int, instruments: Instruments) -> list[str]:
     texts = rows.texts if instruments.measure.view == "final" else rows.raw_texts
     return texts[:n]
+
+
+def _measured_texts(rows: StoredRows, n: int, targets: Reference | None, instruments: Instruments) -> list[str]:
+    """The texts of the first n rows, each with its reference where there are `targets`."""
+    texts = _texts(rows, n, instruments)
+    return texts if targets is None else joined(texts, targets.texts[: len(texts)])
+
+
+def _usable(plan: MetricPlan, columns: Columns, instruments: Instruments) -> Rows:
+    """Rows that the metric may use; an empty sample has a reference all the same, so paired metrics leave nothing out."""
+    if plan.metric.paired:
+        return Rows(columns.values, n=columns.n, n_requested=plan.n_requested, n_dropped=0)
+    return usable_rows(plan.metric, columns.values, plan.n_requested, instruments.measure)
+
+
+def _reference_digest(plan: MetricPlan, reference: Reference | None) -> str | None:
+    if plan.targets is not None:
+        return plan.targets.digest
+    return reference.digest if plan.metric.needs_reference and reference is not None else None
 
 
 def _cost_rows(rows: StoredRows, n: int, plan: MetricPlan) -> Rows:

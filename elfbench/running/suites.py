@@ -34,4 +34,8 @@ def load_suite(name_or_path: str) -> Suite:
         if name_or_path not in paths:
             raise unknown("suite", name_or_path, paths, key="suite", remedy="or give the path of a .yaml file")
         path = paths[name_or_path]
-    return validated(Suite, load_yaml(path), source=path.name)
+    suite = validated(Suite, load_yaml(path), source=path.name)
+    if suite.prompts is None or suite.prompts.file is None:
+        return suite
+    beside = suite.prompts.model_copy(update={"file": str(path.parent / suite.prompts.file)})
+    return suite.model_copy(update={"prompts": beside})

@@ -59,6 +59,7 @@ def sample_cell(
     options: Mapping[str, object],
     weights_digest: str | None = None,
     numerics: Numerics | None = None,
+    prompts_digest: str | None = None,
 ) -> Cell:
     """The cell of `card` under a setting; `weights_digest` overrides the card's. Raises ConfigError on an unknown option."""
     return Cell(
@@ -67,6 +68,7 @@ def sample_cell(
         implementation=card.implementation,
         weights_digest=weights_digest or card.weights.digest,
         tokenizer_digest=card.tokenizer.digest,
+        prompts_digest=prompts_digest,
         length=length,
         steps=steps if card.has_steps else None,
         numerics=numerics or Numerics(),

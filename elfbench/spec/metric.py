@@ -75,6 +75,12 @@ class Metric:
     parameters: Mapping[str, float | int | str] = field(default_factory=dict)
     """Constants of the definition; part of the fingerprint."""
     needs_reference: bool = False
+    paired: Literal["output", "input"] | None = None
+    """It reads every sample beside a text of its own: the output that belongs to its prompt, or the prompt; empty samples count."""
+    protocol: str = "clean"
+    """The protocol that its number follows."""
+    protocols: Mapping[str, str] = field(default_factory=dict)
+    """Other protocols of the same metric -> the names they are registered under, as their numbers are not comparable."""
     min_rows: int = 2
     per_row: PerRow | None = None
     """Its sufficient statistics by row, where it is a ratio of sums: what gates and comparisons rest on. None for pooled metrics."""

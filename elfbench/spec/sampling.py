@@ -40,6 +40,8 @@ class SampleRequest:
     def __post_init__(self) -> None:
         if len(self.rows) != len(self.seeds):
             raise ConfigError("one seed per row", key="seeds", found=len(self.seeds), allowed=str(len(self.rows)))
+        if self.prompts is not None and len(self.prompts) != len(self.rows):
+            raise ConfigError("one prompt per row", key="prompts", found=len(self.prompts), allowed=str(len(self.rows)))
         if self.length < 1:
             raise ConfigError("length is a number of tokens", key="length", found=self.length, allowed=">= 1")
         if self.steps is not None and self.steps < 1:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from elfbench.core.canonical import digest
 from elfbench.spec.card import OptionValue
 from elfbench.spec.cell import Numerics
 from elfbench.spec.measure import Measure
+from elfbench.spec.prompts import PromptTask
 from elfbench.spec.record import Record
 
 
@@ -49,6 +51,31 @@ class SuiteReference(Record):
     tokenizer: str
     """Windows of `length` tokens of this tokenizer, decoded."""
     rows: int = Field(ge=1)
+
+
+class SuitePrompts(Record):
+    """What rows are given: exactly one of `file` and `generated`. Row r belongs to example r // draws."""
+
+    file: str | None = None
+    """JSONL, one example a line; a path relative to the suite file."""
+    generated: str | None = None
+    """A set that elfbench makes itself: `oracle-continuation`, `oracle-reversal`."""
+    input: str = "input"
+    """The field of what is given."""
+    output: str = "output"
+    """The field of the reference."""
+    task: PromptTask = "seq2seq"
+    """Of a file; a generated set has its own."""
+    draws: int = Field(default=1, ge=1)
+    """Rows per example."""
+
+    @model_validator(mode="after")
+    def _one_source(self) -> SuitePrompts:
+        if (self.file is None) == (self.generated is None):
+            raise ValueError("exactly one of 'file' and 'generated'")
+        if self.generated is not None and self.model_fields_set & {"input", "output", "task"}:
+            raise ValueError("a generated set has its own task and fields: only 'draws' goes with 'generated'")
+        return self
 
 
 class LossGate(Record):
@@ -96,6 +123,8 @@ class Suite(Record):
     judge: str | None = None
     featurizer: str | None = None
     reference: SuiteReference | None = None
+    prompts: SuitePrompts | None = None
+    """What rows are given; their outputs are the references of paired metrics such as BLEU."""
     models: tuple[SuiteModel, ...] = Field(min_length=1)
     metrics: tuple[SuiteMetric, ...] = Field(min_length=1)
     gates: SuiteGates | None = None
@@ -104,4 +133,8 @@ class Suite(Record):
     @property
     def digest(self) -> str:
         """sha256 of the suite's content."""
-        return digest(self.model_dump(mode="json"))
+        return digest(self.document())
+
+    def document(self) -> dict[str, Any]:
+        """The content; a suite without prompts has the document, and the digest, of before there were any."""
+        return self.model_dump(mode="json", exclude={"prompts"} if self.prompts is None else None)

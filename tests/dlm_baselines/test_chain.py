@@ -69,7 +69,7 @@ def test_every_sampler_writes_the_law_that_its_network_knows(system: str, steps:
     rows, kind = 20_000, SYSTEMS[system]
     net = Knows(system, geometric if system == "sedd-uniform" else log_linear)
     noise = BatchNoise(rows)
-    x_start = start(kind, net, rows, 1, noise=noise)
+    x_start = start(net, rows, 1, mask_id=kind.mask_id(net), noise=noise)
     chain = Chain(x_start=x_start, given=None, mask_id=kind.mask_id(net), steps=steps, noise=noise)
     ids = kind.sample(net, chain, OPTIONS[system]).ids[:, 0]
     counts = torch.bincount(ids, minlength=3).double()[:3]
@@ -83,7 +83,7 @@ def test_euler_steps_tend_to_the_law_as_steps_grow() -> None:
     net, noise = Knows("sedd-uniform", geometric), BatchNoise(20_000)
     errors = []
     for steps in (8, 100):
-        x_start = start(kind, net, rows, 1, noise=noise)
+        x_start = start(net, rows, 1, mask_id=kind.mask_id(net), noise=noise)
         chain = Chain(x_start=x_start, given=None, mask_id=None, steps=steps, noise=noise)
         ids = kind.sample(net, chain, {"method": "euler"}).ids[:, 0]
         errors.append(float((torch.bincount(ids, minlength=3).double() / rows - LAW).abs().max()))
