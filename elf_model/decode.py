@@ -6,6 +6,8 @@ code. Not text: token ids are the end.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
@@ -13,22 +15,25 @@ from elf_model.network import ElfNetwork, ElfOutput
 
 
 @torch.no_grad()
-def decode_logits(net: ElfNetwork, z: Tensor, *, self_cond_cfg: float) -> Tensor:
+def decode_logits(
+    net: ElfNetwork, z: Tensor, *, self_cond_cfg: float, reduce: Callable[[Tensor], Tensor] | None = None
+) -> Tensor:
     """Logits [B, L, V] of one decode pass over z [B, L, C] at t=1, without self-conditioning.
 
-    self_cond_cfg: what the guidance tokens are fed, where there are any.
+    self_cond_cfg: what the guidance tokens are fed, where there are any. reduce: what to make of the logits of some
+    tokens, [n, V] to [n, ...]; then [B, L, ...] is returned.
     """
     ones = z.new_ones(z.shape[0])
     x_prev = torch.zeros_like(z) if net.config.self_cond_prob > 0.0 else None
     w = self_cond_cfg * ones if net.config.num_self_cond_cfg_tokens > 0 else None
-    out: ElfOutput = net(z, ones, x_prev=x_prev, self_cond_cfg=w, decode_mode=ones)
+    out: ElfOutput = net(z, ones, x_prev=x_prev, self_cond_cfg=w, decode_mode=ones, reduce_logits=reduce)
     assert out.logits is not None
     return out.logits
 
 
 def decode(net: ElfNetwork, z: Tensor, *, self_cond_cfg: float) -> Tensor:
-    """The most probable token ids [B, L] of z [B, L, C] at t=1."""
-    return decode_logits(net, z, self_cond_cfg=self_cond_cfg).argmax(dim=-1)
+    """The most probable token ids [B, L] of z [B, L, C] at t=1, without ever holding the logits of all tokens."""
+    return decode_logits(net, z, self_cond_cfg=self_cond_cfg, reduce=lambda logits: logits.argmax(dim=-1))
 
 
 def draw_tokens(logits: Tensor, *, uniforms: Tensor, temperature: float, top_p: float) -> Tensor:

@@ -27,7 +27,7 @@ from elf_model.path import x_from_eps, x_from_v
 from elf_model.trunk import Bottleneck, SeparateDecoder, run_blocks
 
 _FREQUENCIES = 256  # width of the sinusoidal features of a scalar
-_TOKENS_AT_ONCE = 256  # whose logits are to be reduced; 33 MB at 32,100 tokens of vocabulary
+_TOKENS_AT_ONCE = 64  # whose logits are to be reduced; 8 MB at 32,100 tokens of vocabulary
 
 
 class ElfOutput(NamedTuple):
@@ -243,7 +243,7 @@ class ElfNetwork(nn.Module):
         return output
 
     def _vocabulary_head(self, h: Tensor, reduce: Callable[[Tensor], Tensor] | None) -> Tensor:
-        """[R, L, H] -> logits [R, L, V], or what `reduce` makes of them, a few hundred tokens at a time."""
+        """[R, L, H] -> logits [R, L, V], or what `reduce` makes of them, some dozens of tokens at a time."""
         if reduce is None or not h.numel():
             return self._logits(h)
         reduced = [reduce(self._logits(some)) for some in h.flatten(0, 1).split(_TOKENS_AT_ONCE)]

@@ -175,12 +175,12 @@ def sample(
     z_start = settings.noise_scale * noise.normal(DRAW_START, (length, net.config.latent_dim))
     grid = time_grid(settings, z_start.shape[0], noise=noise).to(z_start.device)
     end = sample_latents(net, z_start, grid, settings=settings, noise=noise, prefix=prefix, on_step=on_step)
-    logits = decode_logits(net, end.z, self_cond_cfg=decode_scale(settings))
+    w = decode_scale(settings)
     if settings.decode_temperature == 0.0:
-        ids = logits.argmax(dim=-1)
+        ids = decode(net, end.z, self_cond_cfg=w)
     else:
         ids = draw_tokens(
-            logits,
+            decode_logits(net, end.z, self_cond_cfg=w),
             uniforms=noise.uniform(DRAW_DECODE, (length,)),
             temperature=settings.decode_temperature,
             top_p=settings.decode_top_p,

@@ -118,8 +118,7 @@ class ElfModel:
 
     def _prefix_tokens(self) -> int:
         """Time, guidance and mode tokens pass through the network as well."""
-        config = self.net.config
-        prefix: int = config.num_time_tokens + config.num_self_cond_cfg_tokens + config.num_model_mode_tokens
+        prefix: int = self.net.config.num_prefix_tokens
         return prefix
 
 

@@ -4,32 +4,40 @@ from __future__ import annotations
 
 import importlib.util
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from elfbench.core.errors import ConfigError, unknown
+from elfbench.adapters.distillation import check_distillation, distillation
+from elfbench.core.errors import ConfigError, PrerequisiteError, unknown
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from elf_model.training.loop import LossFunction
+    from elf_model.config import ElfConfig
+    from elf_model.encoder_recipe import BuiltEncoder
+    from elf_model.training.loop import LossFunction, TrainResult
 
-RECIPE_KEYS = (
-    "recipe",
-    "system",
-    "data",
-    "model",
-    "encoder",
+_LOOP_KEYS = (
     "optimizer",
     "steps",
     "batch_size",
     "ema",
     "ema_warmup",
     "seed",
+    "log_every",
+    "save_every",
+    "grad_accum",
+    "precision",
+    "gradient_checkpointing",
+    "compile",
 )
-_PACKAGES = {"elf": "elf_model", "mdlm": "dlm_baselines", "ar": "dlm_baselines"}
+RECIPE_KEYS = ("recipe", "system", "data", "model", "encoder", "distillation", *_LOOP_KEYS)
+_IN_OUT = ("proj_kernel", "unembed_kernel")  # ELF's matrices that are stored (in, out)
+_BASELINES = ("ar", "mdlm", "d3pm", "d3pm-uniform", "sedd", "sedd-uniform", "duo")
+_PACKAGES = {"elf": "elf_model", **dict.fromkeys(_BASELINES, "dlm_baselines")}
 OnStep = Callable[[int, Mapping[str, float] | None], None]
 
 
@@ -37,8 +45,8 @@ class Assembly(NamedTuple):
     """What a system brings to the loop."""
 
     net: nn.Module
-    loss: LossFunction
-    in_out: tuple[str, ...]
+    fit: Callable[..., TrainResult]
+    """(windows, recipe, out, device=, on_step=) -> the trained weights; `net` says what they fit."""
     save: Callable[[Path, Mapping[str, Tensor], Mapping[str, Any]], None]
     """(file, averaged weights, notes) -> a weights file."""
 
@@ -60,12 +68,22 @@ def check_recipe(content: Mapping[str, Any], source: str) -> None:
     missing = [
         key
         for key in ("recipe", "system", "data", "model", "optimizer", "steps", "batch_size", "seed")
-        if key not in content
+        if key not in content and not (key == "model" and "distillation" in content)
     ]
     if missing:
         raise ConfigError(f"{source}: a key is missing", key=missing[0], remedy=f"add '{missing[0]}:'")
     if content["system"] not in _PACKAGES:
         raise unknown("system", str(content["system"]), _PACKAGES, key="system")
+    corpus = content["data"].get("corpus") if isinstance(content["data"], Mapping) else None
+    if isinstance(corpus, str) and ("/" in corpus or corpus.endswith(".jsonl")):
+        raise ConfigError(
+            f"{source} trains on a data set that is not a corpus of elfbench",
+            key="data.corpus",
+            found=corpus,
+            remedy=f"python -m elf_model.train {content['recipe']} --out DIR --allow-download",
+        )
+    if "distillation" in content:
+        check_distillation(content, source)
 
 
 def train_weights(
@@ -75,16 +93,13 @@ def train_weights(
 
     Raises ConfigError for keys that the system or the loop does not know, and when the numbers stop being finite.
     """
-    from elf_model.training.loop import NotFinite, fit
+    from elf_model.training.loop import NotFinite
     from elf_model.training.recipe import TrainRecipe
 
-    loop_keys = ("optimizer", "steps", "batch_size", "ema", "ema_warmup", "seed")
     try:
-        recipe = TrainRecipe.from_dict({key: content[key] for key in loop_keys if key in content})
+        recipe = TrainRecipe.from_dict({key: content[key] for key in _LOOP_KEYS if key in content})
         assembly = _assemble(content, windows, device)
-        result = fit(
-            assembly.net, assembly.loss, windows, recipe, out, device=device, in_out=assembly.in_out, on_step=on_step
-        )
+        result = assembly.fit(windows, recipe, out, device=device, on_step=on_step)
     except NotFinite as error:
         raise ConfigError(
             "training stopped: a number is not finite",
@@ -106,33 +121,52 @@ def train_weights(
 
 
 def _assemble(content: Mapping[str, Any], windows: np.ndarray, device: str) -> Assembly:
+    if "distillation" in content:
+        return Assembly(*distillation(content, device, in_out=_IN_OUT))
     return _elf(content, windows, device) if content["system"] == "elf" else _baseline(content)
 
 
-def _elf(content: Mapping[str, Any], windows: np.ndarray, device: str) -> Assembly:
-    import torch
+def _one_run(net: nn.Module, loss: LossFunction, in_out: tuple[str, ...] = ()) -> Callable[..., TrainResult]:
+    """The loop with its network and loss given."""
+    from elf_model.training.loop import fit
 
+    return partial(fit, net, loss, in_out=in_out)
+
+
+def _elf(content: Mapping[str, Any], windows: np.ndarray, device: str) -> Assembly:
     from elf_model.config import ElfConfig
-    from elf_model.encoder import TableEncoder
-    from elf_model.latents import ppmi_svd_table
+    from elf_model.joint import JointElf, joint_objective, separated
     from elf_model.model import save_model
     from elf_model.network import build_network
     from elf_model.objective import elf_objective
 
-    config = ElfConfig.from_dict(content["model"])
-    encoder_recipe = dict(content["encoder"])
-    kind = encoder_recipe.pop("kind")
-    if kind != "ppmi_svd":
-        raise unknown("encoder", kind, ("ppmi_svd",), key="encoder.kind")
-    latents = ppmi_svd_table(windows, vocab_size=config.vocab_size, **encoder_recipe)
-    table = torch.from_numpy(latents.table)
-    encoder = TableEncoder(table.to(device), mean=config.latent_mean, std=config.latent_std)
-    net = build_network(config, seed=int(content["seed"]))
+    built = _encoder(content, windows, ElfConfig.from_dict(content["model"]), device)
+    net = build_network(built.config, seed=int(content["seed"]))
 
     def save(path: Path, weights: Mapping[str, Tensor], notes: Mapping[str, Any]) -> None:
-        save_model(path, net, weights=weights, table=table, notes={**notes, "effective_rank": latents.effective_rank})
+        own, table = (weights, built.table) if built.encoder is not None else separated(weights)
+        notes = {**notes, **built.notes}
+        save_model(path, net, weights=own, table=table, encoder=built.contextual, notes=notes)
 
-    return Assembly(net, elf_objective(encoder, config), ("proj_kernel", "unembed_kernel"), save)
+    if built.encoder is None:
+        joint = JointElf(net, seed=built.seed)
+        names = tuple(f"net.{name}" for name in _IN_OUT)
+        return Assembly(joint, _one_run(joint, joint_objective(built.config), names), save)
+    return Assembly(net, _one_run(net, elf_objective(built.encoder, built.config), _IN_OUT), save)
+
+
+def _encoder(content: Mapping[str, Any], windows: np.ndarray, config: ElfConfig, device: str) -> BuiltEncoder:
+    from elf_model.encoder_recipe import KINDS, build_encoder
+
+    recipe = content.get("encoder")
+    if not isinstance(recipe, Mapping) or "kind" not in recipe:
+        raise ConfigError("an elf recipe names its encoder", key="encoder.kind", found=recipe, allowed=KINDS)
+    if recipe["kind"] not in KINDS:
+        raise unknown("encoder", str(recipe["kind"]), KINDS, key="encoder.kind")
+    try:
+        return build_encoder(recipe, windows, config, device=device)
+    except ImportError as error:
+        raise PrerequisiteError(str(error), key="encoder.kind", remedy="pip install transformers") from error
 
 
 def _baseline(content: Mapping[str, Any]) -> Assembly:
@@ -144,4 +178,4 @@ def _baseline(content: Mapping[str, Any]) -> Assembly:
     def save(path: Path, weights: Mapping[str, Tensor], notes: Mapping[str, Any]) -> None:
         save_weights(path, net, weights=weights, notes=notes)
 
-    return Assembly(net, loss, (), save)
+    return Assembly(net, _one_run(net, loss), save)

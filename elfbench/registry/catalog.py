@@ -14,7 +14,7 @@ from elfbench.spec.sampling import ModelEntry
 
 _MODELS = {
     "elf-sotu": "elfbench.adapters.elf:ELF_SOTU",
-    "mdlm-sotu": "elfbench.adapters.mdlm:MDLM_SOTU",
+    "mdlm-sotu": "elfbench.adapters.discrete:MDLM_SOTU",
     "ar-sotu": "elfbench.adapters.ar:AR_SOTU",
     "real-text": "elfbench.adapters.controls:REAL_TEXT",
     "shuffled": "elfbench.adapters.controls:SHUFFLED",
@@ -22,7 +22,8 @@ _MODELS = {
     "unigram": "elfbench.adapters.ngram:UNIGRAM",
     "trigram": "elfbench.adapters.ngram:TRIGRAM",
     "elf-oracle": "elfbench.adapters.elf:ELF_ORACLE",
-    "mdlm-oracle": "elfbench.adapters.mdlm:MDLM_ORACLE",
+    "elf-oracle-pd": "elfbench.adapters.elf:ELF_ORACLE_PD",
+    "mdlm-oracle": "elfbench.adapters.discrete:MDLM_ORACLE",
     "ar-oracle": "elfbench.adapters.ar:AR_ORACLE",
     "exact-oracle": "elfbench.adapters.oracle_controls:EXACT",
     "mdlm-exact-oracle": "elfbench.adapters.oracle_exact:MASKED",
@@ -30,6 +31,10 @@ _MODELS = {
     "unigram-oracle": "elfbench.adapters.oracle_controls:UNIGRAM",
     "bigram-oracle": "elfbench.adapters.oracle_controls:BIGRAM",
     "hf:": "elfbench.adapters.hf:open_entry",
+    "mdlm:": "elfbench.adapters.official:MDLM",
+    "sedd:": "elfbench.adapters.official:SEDD",
+    "duo:": "elfbench.adapters.official:DUO",
+    "ar:": "elfbench.adapters.official:AR",
 }
 _BROKEN = ("subject_verb", "determiner_noun", "article", "pronoun", "name", "bracket", "word_order")
 _METRICS = {
@@ -46,6 +51,13 @@ _METRICS = {
     "novel_sentences": "elfbench.metrics.oracle:NOVEL_SENTENCES",
     **{f"broken_{rule}": f"elfbench.metrics.oracle:BROKEN_{rule.upper()}" for rule in _BROKEN},
     "mauve": "elfbench.metrics.mauve:MAUVE",
+    "oracle_nll_given": "elfbench.metrics.oracle_given:ORACLE_NLL_GIVEN",
+    "grammatical_given": "elfbench.metrics.oracle_given:GRAMMATICAL_GIVEN",
+    "bleu": "elfbench.metrics.bleu:BLEU",
+    "bleu_elf": "elfbench.metrics.bleu:BLEU_ELF",
+    **{f"rouge_{kind}": f"elfbench.metrics.rouge:ROUGE_{kind.upper()}" for kind in ("1", "2", "l")},
+    "chrf": "elfbench.metrics.chrf:CHRF",
+    "exact_match": "elfbench.metrics.exact_match:EXACT_MATCH",
     "nfe": "elfbench.metrics.cost:NFE",
     "positions": "elfbench.metrics.cost:POSITIONS",
     "tokens_per_second": "elfbench.metrics.cost:TOKENS_PER_SECOND",
@@ -53,6 +65,7 @@ _METRICS = {
 _FAMILIES = {
     "distinct": tuple(f"distinct_{n}" for n in (1, 2, 3, 4)),
     "rep_n": tuple(f"rep_{n}" for n in (2, 3, 4)),
+    "rouge": tuple(f"rouge_{kind}" for kind in ("1", "2", "l")),
     "broken": tuple(f"broken_{rule}" for rule in _BROKEN),
 }
 _JUDGES = {

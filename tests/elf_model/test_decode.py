@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from elf_model.decode import decode, draw_tokens
+from elf_model.decode import decode, decode_logits, draw_tokens
 from elf_model.network import ElfNetwork
 
 
@@ -19,6 +19,12 @@ def test_decoding_is_the_argmax_and_ignores_a_constant(tiny_net: ElfNetwork) -> 
         tiny_net.unembed_bias.add_(3.0)
     assert torch.equal(ids, logits.argmax(-1))
     assert torch.equal(decode(tiny_net, z, self_cond_cfg=2.0), ids)
+    many = torch.randn(
+        9, 8, 6, generator=torch.Generator().manual_seed(1)
+    )  # 72 tokens: more than the head takes at once
+    assert torch.equal(
+        decode(tiny_net, many, self_cond_cfg=2.0), decode_logits(tiny_net, many, self_cond_cfg=2.0).argmax(-1)
+    )
 
 
 @pytest.mark.parametrize(
