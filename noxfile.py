@@ -154,6 +154,7 @@ def ablation(session: nox.Session) -> None:
         session.run("elfbench", "ablate", name, "--out", str(out), env=SMALL_MACHINE)
         report = "reports/ablation" if name == "elf-oracle" else f"reports/{name}"
         session.run("elfbench", "report", str(out / "store"), "--out", report, env=SMALL_MACHINE)
+        shutil.copy(out / "training.csv", report)
 
 
 def _refresh_readme() -> None:

@@ -77,10 +77,10 @@ def _literal(value: str) -> str | int | float | bool:
 
 
 class _Rate(ProgressColumn):
-    """Rows per second."""
+    """Units per second."""
 
     def render(self, task: Task) -> Text:
-        return Text(f"{task.speed:.1f} rows/s" if task.speed else "", style="dim")
+        return Text(f"{task.speed:.1f} {task.fields['unit']}/s" if task.speed else "", style="dim")
 
 
 class RichReporter:
@@ -90,12 +90,12 @@ class RichReporter:
         self._progress = progress
         self._task: Any = None
 
-    def stage(self, name: str, total: int) -> None:
+    def stage(self, name: str, total: int, unit: str = "rows") -> None:
         if self._progress is None:
-            stderr.print(Text(f"{name}: {total} rows"))
+            stderr.print(Text(f"{name}: {total} {unit}"))
             return
         self._finish()
-        self._task = self._progress.add_task(name, total=total)
+        self._task = self._progress.add_task(name, total=total, unit=unit)
 
     def advance(self, units: int) -> None:
         if self._progress is not None and self._task is not None:

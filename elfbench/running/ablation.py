@@ -5,10 +5,13 @@ Interrupted, it continues: a finished training is kept by the digest of its reci
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
+
+import pandas as pd
 
 from elfbench.core.canonical import digest
 from elfbench.core.errors import unknown
@@ -22,19 +25,23 @@ from elfbench.spec.suite import Suite, SuiteModel
 
 
 def ablate(ablation: str, out: Path | str, *, device: str = "cpu", reporter: Reporter | None = None) -> RunSummary:
-    """Runs an ablation (a name, or a .yaml file) into `out`: trainings below `out/training`, the store in `out/store`.
+    """Runs an ablation (a name, or a .yaml file) into `out`: trainings below `out/training`, their cost in `out/training.csv`, the
+    store in `out/store`.
 
     Raises ConfigError for an unknown recipe key or option before anything is trained.
     """
     spec = load_ablation(ablation)
     reporter = reporter or Quiet()
-    base = recipe_content(spec.recipe)
+    bases = {name: recipe_content(name) for name in {spec.recipe, *(one.recipe for one in spec.variants if one.recipe)}}
     trainings = {
-        (variant.label, seed): changed_recipe(base, variant, steps=spec.training_steps, seed=seed)
+        (variant.label, seed): changed_recipe(
+            bases[variant.recipe or spec.recipe], variant, steps=spec.training_steps, seed=seed
+        )
         for variant in spec.variants
         for seed in spec.seeds
     }
     models = list(spec.models)
+    costs = []
     for variant in spec.variants:
         for seed in spec.seeds:
             content = trainings[variant.label, seed]
@@ -43,16 +50,32 @@ def ablate(ablation: str, out: Path | str, *, device: str = "cpu", reporter: Rep
             if not weights.is_file():
                 reporter.note(f"variant: {variant.label}, seed {seed}")
                 train_content(content, place, device=device, reporter=reporter)
+            costs.append(_cost(variant.label, seed, place))
             models.append(
                 SuiteModel(
-                    name=spec.entry,
+                    name=variant.entry or spec.entry,
                     label=variant.label + (f", seed {seed}" if len(spec.seeds) > 1 else ""),
                     steps=spec.steps,
                     options=variant.options,
                     weights=str(weights),
                 )
             )
+    pd.DataFrame(costs).to_csv(Path(out) / "training.csv", index=False)
     return run(_suite(spec, models), Path(out) / "store", reporter=reporter)
+
+
+def _cost(label: str, seed: int, place: Path) -> dict[str, Any]:
+    """What a training took, from the record that lies beside its weights; seconds are of the machine it ran on, whatever else it did."""
+    record = json.loads((place / "weights.json").read_text(encoding="utf-8"))
+    return {
+        "variant": label,
+        "seed": seed,
+        "n_params": record["n_params"],
+        "steps": record["steps"],
+        "tokens": record["tokens"],
+        "seconds": round(record["log"][-1]["seconds"], 1),
+        "weights": record["sha256"][:12],
+    }
 
 
 def ablation_paths() -> dict[str, Path]:

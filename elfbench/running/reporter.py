@@ -8,8 +8,8 @@ from typing import Protocol
 class Reporter(Protocol):
     """Receives stages and notes."""
 
-    def stage(self, name: str, total: int) -> None:
-        """A stage of `total` units begins; the one before has ended."""
+    def stage(self, name: str, total: int, unit: str = "rows") -> None:
+        """A stage of `total` units (rows, steps) begins; the one before has ended."""
         ...
 
     def advance(self, units: int) -> None: ...
@@ -22,7 +22,7 @@ class Reporter(Protocol):
 class Quiet:
     """Says nothing."""
 
-    def stage(self, name: str, total: int) -> None: ...
+    def stage(self, name: str, total: int, unit: str = "rows") -> None: ...
 
     def advance(self, units: int) -> None: ...
 

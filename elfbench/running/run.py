@@ -126,7 +126,7 @@ def _scored(
 ) -> RunSummary:
     cells = [(item.cell.id, store.rows(item.cell.id, item.n_rows)) for item in planned]
     measure_for(metrics, cells, reference, instruments, store, reporter)
-    reporter.stage("scoring", len(cells))
+    reporter.stage("scoring", len(cells), "cells")
     made, not_scored = 0, []
     for item, (cell_id, rows) in zip(planned, cells, strict=True):
         new, missing = score_cell(cell_id, rows, metrics, reference, instruments, store, reporter)

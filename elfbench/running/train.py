@@ -15,12 +15,13 @@ from elfbench.core.canonical import file_digest
 from elfbench.core.errors import ConfigError, StoreError, unknown
 from elfbench.language.oracle import oracle
 from elfbench.language.oracle import training_windows as training_windows_of_oracle
+from elfbench.loading.packing import PACKINGS, packed_windows
 from elfbench.loading.windows import windows
 from elfbench.loading.yaml_files import load_yaml
 from elfbench.running.reporter import Quiet, Reporter
 from elfbench.store.atomic import write_bytes
 
-_DATA_KEYS = ("corpus", "split", "length", "tokenizer")
+_DATA_KEYS = ("corpus", "split", "length", "tokenizer", "pack", "holdout")
 DEFAULT_TOKENIZER = "sotu-bpe2k"
 
 
@@ -51,7 +52,7 @@ def train_content(
     except OSError as error:
         raise StoreError("cannot write", key=str(out), found=error.strerror, remedy="choose another --out") from error
     reporter = reporter or Quiet()
-    reporter.stage(f"training {content['recipe']}", int(content["steps"]))
+    reporter.stage(f"training {content['recipe']}", int(content["steps"]), "steps")
     done = 0
 
     def on_step(step: int, row: Mapping[str, float] | None) -> None:
@@ -109,7 +110,11 @@ def recipe_path(recipe: str) -> Path:
 
 
 def training_windows(data: Mapping[str, Any]) -> np.ndarray:
-    """[N, L] windows that a recipe's `data` names."""
+    """[N, L] windows that a recipe's `data` names.
+
+    pack: "bos_eos" runs over documents (`loading.packing`), and then holdout is how many of the last ones are left out, and tokenizer may
+    be a folder; without pack, windows lie inside documents.
+    """
     for key in data:
         if key not in _DATA_KEYS:
             raise unknown("key in data", key, _DATA_KEYS, key=f"data.{key}")
@@ -117,6 +122,10 @@ def training_windows(data: Mapping[str, Any]) -> np.ndarray:
         raise ConfigError(
             "data.length is a number of tokens", key="data.length", found=data.get("length"), allowed=">= 1"
         )
+    if "pack" in data:
+        return _packed(data)
+    if "holdout" in data:
+        raise ConfigError("holdout is of packed text", key="data.holdout", remedy="add 'pack: bos_eos', or remove it")
     if data["corpus"] == oracle().name:
         return training_windows_of_oracle(data["length"])
     return windows(
@@ -124,4 +133,16 @@ def training_windows(data: Mapping[str, Any]) -> np.ndarray:
         str(data.get("split", "train")),
         str(data.get("tokenizer", DEFAULT_TOKENIZER)),
         data["length"],
+    )
+
+
+def _packed(data: Mapping[str, Any]) -> np.ndarray:
+    if data["pack"] not in PACKINGS:
+        raise unknown("packing", str(data["pack"]), PACKINGS, key="data.pack")
+    holdout = data.get("holdout", 0)
+    if not isinstance(holdout, int) or holdout < 0:
+        raise ConfigError("holdout is a number of documents", key="data.holdout", found=holdout, allowed=">= 0")
+    tokenizer = str(data.get("tokenizer", DEFAULT_TOKENIZER))
+    return packed_windows(
+        str(data["corpus"]), str(data.get("split", "train")), tokenizer, data["length"], holdout=holdout
     )

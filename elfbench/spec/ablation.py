@@ -1,4 +1,5 @@
-"""An ablation: one recipe, and what becomes of its samples when one thing at a time is changed in training or in sampling."""
+"""An ablation: one recipe, and what becomes of its samples when one thing at a time is changed in training or in sampling; or several recipes,
+trained for equally many steps."""
 
 from __future__ import annotations
 
@@ -16,6 +17,9 @@ class Variant(Record):
     """One row of the table: recipe keys (dotted) and sampling options that differ. Equal training is done once."""
 
     label: str
+    recipe: str | None = None
+    """Another recipe than the ablation's, where systems are compared and not settings; then `entry` is its own too."""
+    entry: str | None = None
     train: Mapping[str, OptionValue] = Field(default_factory=dict)
     options: Mapping[str, OptionValue] = Field(default_factory=dict)
 

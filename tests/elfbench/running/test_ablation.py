@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 
 import elfbench
@@ -37,8 +38,8 @@ def test_an_unknown_key_is_refused_before_training(key: str) -> None:
 def test_built_in_ablations_are_valid() -> None:
     for name in ablation_paths():
         spec = load_ablation(name)
-        base = recipe_content(spec.recipe)
         for variant in spec.variants:
+            base = recipe_content(variant.recipe or spec.recipe)
             changed_recipe(base, variant, steps=spec.training_steps, seed=1)
 
 
@@ -71,6 +72,10 @@ def test_an_ablation_trains_each_recipe_once_and_tells_its_variants_apart(tmp_pa
     (record,) = store.suites()
     assert [cell["label"] for cell in record["cells"]] == ["the language", "base", "narrow", "guided"]
     assert str(tmp_path) not in json.dumps(record), "identity and records hold digests, no paths"
+    costs = pd.read_csv(tmp_path / "out" / "training.csv")
+    assert costs["variant"].tolist() == ["base", "narrow", "guided"]
+    assert costs["tokens"].tolist() == [2 * 32 * 32] * 3
+    assert costs["n_params"][1] < costs["n_params"][0] == costs["n_params"][2]
     again = elfbench.ablate(str(path), tmp_path / "out")
     assert again.nothing_to_do
 
