@@ -13,7 +13,7 @@ import numpy as np
 from elfbench.adapters import oracle, sotu
 from elfbench.adapters.batches import sample_batch
 from elfbench.adapters.likelihood import RowScores, score_texts
-from elfbench.adapters.prompts import continuation_batch, given_ids
+from elfbench.adapters.prompts import continuation_batch, infilled_batch, templates
 from elfbench.adapters.tracing import Frames
 from elfbench.adapters.trained import (
     TEMPERATURE,
@@ -28,7 +28,8 @@ from elfbench.adapters.trained import (
 from elfbench.core.errors import ConfigError
 from elfbench.core.provenance import package_roots
 from elfbench.loading.tokenizer import Tokenizer
-from elfbench.spec.card import ModelCard, OptionSpec
+from elfbench.spec.card import ModelCard, OptionSpec, Task
+from elfbench.spec.prompts import is_infill
 from elfbench.spec.sampling import LikelihoodBatch, LikelihoodRequest, SampleBatch, SampleRequest, Trace
 
 if TYPE_CHECKING:
@@ -60,12 +61,17 @@ class DiscreteModel:
 
     def sample(self, request: SampleRequest) -> SampleBatch:
         start = time.perf_counter()
-        ids, nfe = self._run(request, None)
-        seconds = time.perf_counter() - start
         if request.prompts is None:
+            ids, nfe = self._sampled(request, None, None)
+            seconds = time.perf_counter() - start
             return sample_batch(ids, self.tokenizer, nfe=nfe, positions=nfe * request.length, seconds=seconds)
-        positions = nfe * np.array([len(row) for row in self._given(request)]) + nfe * request.length
-        return continuation_batch(ids, self.tokenizer, nfe=nfe, positions=positions, seconds=seconds)
+        rows, passes = self._filled(request, None)
+        seconds = time.perf_counter() - start
+        if any(is_infill(prompt) for prompt in request.prompts):
+            return infilled_batch(rows, self.tokenizer, nfe=passes, seconds=seconds)
+        ids = np.stack([row[-request.length :] for row in rows])
+        positions = passes * np.array([len(row) for row in rows])
+        return continuation_batch(ids, self.tokenizer, nfe=passes, positions=positions, seconds=seconds)
 
     def draw(self, probabilities: np.ndarray, uniforms: np.ndarray) -> np.ndarray:
         """Ids [N] int64, by the function that the sampler calls."""
@@ -98,60 +104,58 @@ class DiscreteModel:
     def trace(self, request: SampleRequest, frames: int) -> Trace:
         """Undecided positions are -1; the last frame is the sample."""
         recorder = Frames(frames, request.steps or 1, self.tokenizer, mask_id=self.mask_id)
-        ids, _ = self._run(request, recorder)
-        return recorder.trace(ids)
-
-    def _given(self, request: SampleRequest) -> list[list[int]]:
-        """Per prompt, the ids that stay at the beginning of its row. Raises ConfigError for one that holds the mask."""
-        assert request.prompts is not None
-        found = given_ids(request.prompts, self.tokenizer, length=request.length, max_length=self.card.max_length)
-        for number, ids in enumerate(found):
-            if self.mask_id is not None and self.mask_id in ids:
-                raise ConfigError(
-                    "a prompt holds the mask", key=f"prompts[{number}]", found=f"id {self.mask_id}", allowed="text"
-                )
-        return found
-
-    def _run(self, request: SampleRequest, recorder: Frames | None) -> tuple[np.ndarray, np.ndarray]:
-        """New ids [B, L] and passes [B]. Prompts of one length go through the network together."""
         if request.prompts is None:
-            return self._sampled(request, None, recorder)
-        given = self._given(request)
-        ids, nfe = np.zeros((len(given), request.length), dtype=np.int64), np.zeros(len(given), dtype=np.int64)
-        lengths = np.array([len(row) for row in given])
+            return recorder.trace(self._sampled(request, None, recorder)[0])
+        rows, _ = self._filled(request, recorder)
+        return recorder.trace(np.stack(rows))
+
+    def _filled(self, request: SampleRequest, recorder: Frames | None) -> tuple[list[np.ndarray], np.ndarray]:
+        """Whole rows [L_i], and passes [B]. Rows of one length go through the network together."""
+        assert request.prompts is not None
+        rows = templates(
+            request.prompts,
+            self.tokenizer,
+            length=request.length,
+            max_length=self.card.max_length,
+            mask_id=self.mask_id,
+        )
+        passes, lengths = np.zeros(len(rows), dtype=np.int64), np.array([len(row) for row in rows])
+        if recorder is not None and len(np.unique(lengths)) > 1:
+            raise ConfigError("a trace needs prompts of one length", key="prompts", found=f"{lengths.tolist()} tokens")
         for length in np.unique(lengths):
             same = np.flatnonzero(lengths == length)
             part = replace(
                 request,
                 rows=tuple(request.rows[i] for i in same),
                 seeds=tuple(request.seeds[i] for i in same),
+                length=int(length),
                 prompts=None,
             )
-            ids[same], nfe[same] = self._sampled(part, np.array([given[i] for i in same]), recorder)
-        return ids, nfe
+            ids, nfe = self._sampled(part, np.stack([rows[i] for i in same]), recorder)
+            for place, number in enumerate(same):
+                rows[number], passes[number] = ids[place], nfe[place]
+        return rows, passes
 
     def _sampled(
-        self, request: SampleRequest, prefix: np.ndarray | None, recorder: Frames | None
+        self, request: SampleRequest, template: np.ndarray | None, recorder: Frames | None
     ) -> tuple[np.ndarray, np.ndarray]:
-        """prefix [B, P]: ids before the new ones, or None."""
+        """Ids [B, L] and passes [B]; template [B, L]: ids that stay, -1 where open."""
         import torch
 
         from dlm_baselines.systems import Chain, start
         from elf_model.training.noise import RowNoise
 
-        kept = 0 if prefix is None else prefix.shape[1]
-
         def on_step(step: int, ids: Tensor) -> None:
             if recorder is not None:
-                recorder.record(step, ids[:, kept:].cpu().numpy())
+                recorder.record(step, ids.cpu().numpy())
 
         noise = RowNoise(request.seeds, device=self.device)
-        x_start = start(self.net, len(request.rows), kept + request.length, mask_id=self.mask_id, noise=noise)
+        x_start = start(self.net, len(request.rows), request.length, mask_id=self.mask_id, noise=noise)
         given = None
-        if prefix is not None:
-            x_start[:, :kept] = torch.from_numpy(prefix).to(x_start)
-            given = torch.zeros_like(x_start, dtype=torch.bool)
-            given[:, :kept] = True
+        if template is not None:
+            told = torch.from_numpy(template).to(x_start)
+            given = told >= 0
+            x_start = torch.where(given, told, x_start)
         chain = Chain(
             x_start=x_start,
             given=given,
@@ -161,7 +165,7 @@ class DiscreteModel:
             on_step=on_step if recorder is not None else None,
         )
         done = self.system.sample(self.net, chain, self.card.all_options(request.options))
-        return done.ids[:, kept:].cpu().numpy(), done.nfe.cpu().numpy()
+        return done.ids.cpu().numpy(), done.nfe.cpu().numpy()
 
 
 @dataclass(frozen=True, slots=True)
@@ -233,6 +237,9 @@ _ETA = OptionSpec(
 _LAW = {"temperature": TEMPERATURE, "top_p": TOP_P}
 
 
+TASKS: tuple[Task, ...] = ("unconditional", "prefix", "infill", "likelihood")
+
+
 class Kind(NamedTuple):
     """What cards say of a system."""
 
@@ -283,7 +290,7 @@ def _entry(system: str, text: TrainingText) -> DiscreteEntry:
         title=kind.title,
         summary=kind.summary,
         family="discrete",
-        tasks=("unconditional", "prefix", "likelihood"),
+        tasks=TASKS,
         options=kind.options,
         has_steps=True,
         max_steps=4096,

@@ -140,7 +140,7 @@ def _card(system: str, name: str, source: Path, official: OfficialWeights, token
         summary=f"{kind_of.summary}; official weights.",
         family="discrete",
         tokenizer=spec,
-        tasks=("unconditional", "prefix", "likelihood"),
+        tasks=discrete.TASKS,
         options=kind_of.options,
         has_steps=True,
         max_steps=4096,

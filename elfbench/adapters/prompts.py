@@ -10,7 +10,7 @@ import numpy as np
 
 from elfbench.core.errors import ConfigError
 from elfbench.loading.tokenizer import Tokenizer
-from elfbench.spec.prompts import condition_text
+from elfbench.spec.prompts import condition_text, is_infill
 from elfbench.spec.sampling import Prompt, SampleBatch
 
 
@@ -37,6 +37,53 @@ def given_ids(
             )
         found.append(ids[:most])
     return found
+
+
+def templates(
+    prompts: Sequence[Prompt], tokenizer: Tokenizer, *, length: int, max_length: int, mask_id: int | None
+) -> list[np.ndarray]:
+    """Per prompt, the ids of its row, -1 where open: given text and `length` new tokens, or an infilling's texts and gaps.
+
+    Raises ConfigError for a row that is longer than max_length, and for a text that holds the mask.
+    """
+    rows = []
+    for number, prompt in enumerate(prompts):
+        if is_infill(prompt):
+            parts = [np.full(part, -1) if isinstance(part, int) else tokenizer.encode(part) for part in prompt.segments]
+            row = np.concatenate(parts).astype(np.int64)
+        else:
+            (ids,) = given_ids([prompt], tokenizer, length=length, max_length=max_length)
+            row = np.array([*ids, *[-1] * length], dtype=np.int64)
+        if len(row) > max_length:
+            raise ConfigError(
+                "a prompt that is too long",
+                key=f"prompts[{number}]",
+                found=f"{len(row)} tokens",
+                allowed=f"1 .. {max_length}",
+            )
+        if mask_id is not None and (row == mask_id).any():
+            raise ConfigError(
+                "a prompt holds the mask", key=f"prompts[{number}]", found=f"id {mask_id}", allowed="text"
+            )
+        rows.append(row)
+    return rows
+
+
+def infilled_batch(rows: Sequence[np.ndarray], tokenizer: Tokenizer, *, nfe: np.ndarray, seconds: float) -> SampleBatch:
+    """Whole rows [L_i], what was given and what was filled in, as they stand."""
+    lengths = np.array([len(row) for row in rows], dtype=np.int64)
+    tokens = np.zeros((len(rows), int(lengths.max())), dtype=np.int64)
+    for number, row in enumerate(rows):
+        tokens[number, : len(row)] = row
+    return SampleBatch(
+        tokens=tokens,
+        lengths=lengths,
+        texts=tuple(tokenizer.decode(row) for row in rows),
+        raw_texts=tuple(tokenizer.decode(row, specials=True) for row in rows),
+        nfe=nfe.astype(np.int64),
+        positions=(nfe * lengths).astype(np.int64),
+        seconds=seconds,
+    )
 
 
 def continuation_batch(

@@ -21,6 +21,10 @@ def command(
         list[str] | None,
         typer.Option("--option", metavar="NAME=VALUE", help="A model's option (elfbench show MODEL). Repeatable."),
     ] = None,
+    prompt: Annotated[
+        str | None,
+        typer.Option("--prompt", metavar="TEXT", help="Text to continue; {N} in it is a gap of N tokens to fill in."),
+    ] = None,
     weights: Annotated[Path | None, typer.Option("--weights", help="Other weights for this model.")] = None,
     device: Annotated[str, typer.Option("--device", help="cpu, cuda, mps.")] = "cpu",
     trace: Annotated[bool, typer.Option("--trace", help="Show the path of one text from noise to the end.")] = False,
@@ -30,13 +34,16 @@ def command(
     """Print a few texts of one model.
 
     Example:  elfbench sample elf-sotu --steps 32 --trace
+    Example:  elfbench sample mdlm-sotu --prompt "My fellow {4} of the {2} States"
     """
     from elfbench.running.sample import sample
     from elfbench.running.sample import trace as trace_path
 
     options = parse_options(option)
     if trace:
-        path = trace_path(name, frames, steps, seed, length=length, options=options, weights=weights, device=device)
+        path = trace_path(
+            name, frames, steps, seed, length=length, options=options, prompt=prompt, weights=weights, device=device
+        )
         if json:
             print_json({"model": name, "progress": path.progress.tolist(), "texts": [row[0] for row in path.texts]})
             return
@@ -45,7 +52,16 @@ def command(
         return
     with progress_display() as reporter:
         batch = sample(
-            name, n, steps, seed, length=length, options=options, weights=weights, device=device, reporter=reporter
+            name,
+            n,
+            steps,
+            seed,
+            length=length,
+            options=options,
+            prompt=prompt,
+            weights=weights,
+            device=device,
+            reporter=reporter,
         )
     if json:
         rows = zip(batch.texts, batch.lengths.tolist(), batch.nfe.tolist(), batch.positions.tolist(), strict=True)

@@ -5,15 +5,18 @@ Row r belongs to example r // draws.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal
 
 from elfbench.core.canonical import digest
+from elfbench.core.errors import ConfigError
 from elfbench.spec.sampling import Prompt
 
 PromptTask = Literal["prefix", "seq2seq"]
 """prefix: the output continues the given text; seq2seq: the given text is a source, such as a sentence to translate."""
+_GAP = re.compile(r"\{(\d+)\}")
 
 
 @dataclass(frozen=True)
@@ -64,6 +67,35 @@ class PromptSet:
             "draws": self.draws,
             "digest": self.digest,
         }
+
+
+def parse_prompt(text: str, length: int) -> Prompt:
+    """A prompt as one types it: `{8}` is a gap of 8 tokens. Without a gap, `length` new tokens follow the text.
+
+    Raises ConfigError for a text with nothing given, or a gap of 0.
+    """
+    parts = _GAP.split(text)  # text, size, text, size, ..., text
+    segments: list[str | int] = [int(part) if number % 2 else part for number, part in enumerate(parts)]
+    segments = [segment for segment in segments if segment != ""]
+    if not any(isinstance(segment, str) for segment in segments) or 0 in segments:
+        raise ConfigError(
+            "a prompt that gives nothing, or has an empty gap",
+            key="--prompt",
+            found=text,
+            allowed="text, with {N} where N tokens are wanted",
+        )
+    if len(segments) == 1:
+        segments.append(length)
+    return Prompt(source=None, segments=tuple(segments))
+
+
+def is_infill(prompt: Prompt) -> bool:
+    """Whether more is given than a source or a beginning: then the whole row is the output."""
+    if prompt.source is not None:
+        return False
+    return not (
+        len(prompt.segments) == 2 and isinstance(prompt.segments[0], str) and isinstance(prompt.segments[1], int)
+    )
 
 
 def condition_text(prompt: Prompt) -> str:
