@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from elfbench.adapters import ar, discrete
+from elfbench.adapters.discrete_kinds import KINDS, TASKS
 from elfbench.adapters.trained import model_errors
 from elfbench.core.canonical import file_digest
 from elfbench.core.errors import ConfigError
@@ -110,7 +111,7 @@ def _card(system: str, name: str, source: Path, official: OfficialWeights, token
         else next(source / one for one in ("model.safetensors", "pytorch_model.bin") if (source / one).is_file())
     )
     digest = file_digest(weights_file)
-    kind_of = discrete.KINDS.get(system)
+    kind_of = KINDS.get(system)
     shared: dict[str, Any] = {
         "name": f"{system}:{name}",
         "revision": digest[:12],
@@ -140,7 +141,7 @@ def _card(system: str, name: str, source: Path, official: OfficialWeights, token
         summary=f"{kind_of.summary}; official weights.",
         family="discrete",
         tokenizer=spec,
-        tasks=discrete.TASKS,
+        tasks=TASKS,
         options=kind_of.options,
         has_steps=True,
         max_steps=4096,
