@@ -33,12 +33,17 @@ def nll(net: Dit, ids: Tensor, *, start_id: int) -> Tensor:
     return F.cross_entropy(net(started).transpose(1, 2), ids, reduction="none")
 
 
-def ar_loss(start_id: int) -> Callable[[nn.Module, Tensor, Noise], Loss]:
-    """The training loss: mean nll in nats per token. It uses no noise."""
+def ar_loss(start_id: int | None) -> Callable[[nn.Module, Tensor, Noise], Loss]:
+    """The training loss: mean nll in nats per token. It uses no noise.
+
+    start_id None: windows begin with their start token, which is given and not scored, as in MDLM's code.
+    """
 
     def loss(net: nn.Module, x_data: Tensor, noise: Noise) -> Loss:
         assert isinstance(net, Dit)
-        return Loss(nll(net, x_data, start_id=start_id).mean(), {})
+        if start_id is not None:
+            return Loss(nll(net, x_data, start_id=start_id).mean(), {})
+        return Loss(F.cross_entropy(net(x_data[:, :-1]).transpose(1, 2), x_data[:, 1:]), {})
 
     return loss
 

@@ -104,9 +104,12 @@ class Dit(nn.Module):
         return out
 
     def logits(self, features: Tensor) -> Tensor:
-        """[..., D] -> [..., V] float32."""
+        """[..., D] -> [..., V], float32 at least.
+
+        DEVIATION(MDLM code, loss precision): under bfloat16 autocast theirs takes the log-softmax of bfloat16 logits.
+        """
         out: Tensor = self.output_layer.linear(features)
-        return out
+        return out.float() if out.dtype.itemsize < 4 else out
 
     def _condition(self, sigma: Tensor | None, x: Tensor) -> Tensor | None:
         if self.sigma_map is None:

@@ -3,7 +3,7 @@
 x_theta is a softmax over all K ids: no mask, nothing carried over. The NELBO is that of UDLM (arXiv 2412.10193) with its sum over
 K collapsed to one sum of logarithms and two gathers. Trained on Gaussian latents first (the curriculum, `gaussian_duality`), whose loss is
 biased and never a likelihood, then with `duo_loss()`. Steps: ancestral (`uniform_state.posterior`), greedy tail, Psi (arXiv 2602.21185).
-Not here: distillation (DCD), the sparse simulation of the softmax ("poly9"). `...` stands for [B, L] or [N]; alpha broadcasts to it.
+Not here: distillation (DCD), the polynomial for alpha of "poly9". `...` stands for [B, L] or [N]; alpha broadcasts to it.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from dlm_baselines import uniform_state
 from dlm_baselines.dit import Dit
-from dlm_baselines.gaussian_duality import Curriculum, gaussian_latents, soft_tokens
+from dlm_baselines.gaussian_duality import Curriculum, gaussian_latents, soft_tokens, top_latents
 from dlm_baselines.noise import Noise
 from dlm_baselines.schedule import NoiseLevel, Schedule, log_linear, stratified_times
 from elf_model.training.loop import Loss
@@ -92,12 +92,13 @@ def psi_probs(ancestral: Tensor, clean: Tensor, prior: Tensor, alpha_s: Tensor, 
 
 
 def duo_loss(
-    curriculum: Curriculum | None = None, *, schedule: Schedule = log_linear, tau: float = 1e-3
+    curriculum: Curriculum | None = None, *, schedule: Schedule = log_linear, tau: float = 1e-3, top: int | None = None
 ) -> Callable[[nn.Module, Tensor, Noise], Loss]:
     """The training loss in nats per token with stratified times. Draw 0 jitters t; draw 1 noises (normals with a curriculum, else uniforms).
 
     Without a curriculum it is the NELBO ("duo_base"). With one, the network reads softmax(w_t / tau) of Gaussian latents w_t, x_t is their
-    argmax, and alpha comes from the curriculum's table: a biased loss, named `curriculum`. Then [B, L, K] normals are drawn.
+    argmax, and alpha comes from the curriculum's table: a biased loss, named `curriculum`. Then [B, L, K] normals are drawn; or, with `top` m,
+    [B, L, 2 m + 1] uniforms, for the m largest of them alone: the same law up to what a cold softmax gives to the rest.
     """
 
     def loss(net: nn.Module, x_data: Tensor, noise: Noise) -> Loss:
@@ -107,6 +108,10 @@ def duo_loss(
             level = schedule(t)
             x_t = uniform_state.draw_marginal(x_data, level.alpha, noise.uniform(1, (length,)), size)
             entered = x_t
+        elif top is not None:
+            level = curriculum.level(t)
+            largest = top_latents(x_data, curriculum.gamma(t), noise.uniform(1, (length, 2 * top + 1)), size)
+            x_t, entered = largest.argmax(), largest.soft_tokens(tau, size)
         else:
             level = curriculum.level(t)
             latents = gaussian_latents(x_data, curriculum.gamma(t), noise.normal(1, (length, size)))

@@ -17,14 +17,13 @@ from elfbench.adapters.discrete_kinds import KINDS, TASKS
 from elfbench.adapters.trained import model_errors
 from elfbench.core.canonical import file_digest
 from elfbench.core.errors import ConfigError
-from elfbench.loading.tokenizer import ForeignTokenizer
+from elfbench.loading.tokenizer import END_TOKENS, ForeignTokenizer
 from elfbench.spec.card import ModelCard, WeightsSpec
 from elfbench.spec.sampling import Model, ModelEntry
 
 if TYPE_CHECKING:
     from dlm_baselines.official import OfficialWeights
 
-_END_OF_TEXT = ("<|endoftext|>", "[SEP]", "</s>")
 _MASK = "[MASK]"
 _NEVER = -1e6  # the logit of an id that is never drawn
 
@@ -94,7 +93,7 @@ def open_official(system: str, argument: str) -> OfficialEntry:
 
         official = read_official(source)
     tokenizer = ForeignTokenizer(file, "tokenizer", None)
-    ends = [tokenizer.token_id(one) for one in _END_OF_TEXT]
+    ends = [tokenizer.token_id(one) for one in END_TOKENS]
     tokenizer = ForeignTokenizer(file, f"{name}-tokenizer", next((one for one in ends if one is not None), None))
     card = _card(system, name, source, official, tokenizer)
     return OfficialEntry(card, system, official, tokenizer)

@@ -34,7 +34,7 @@ _LOOP_KEYS = (
     "gradient_checkpointing",
     "compile",
 )
-RECIPE_KEYS = ("recipe", "system", "data", "model", "encoder", "distillation", *_LOOP_KEYS)
+RECIPE_KEYS = ("recipe", "system", "data", "model", "encoder", "distillation", "loss", "init", *_LOOP_KEYS)
 _IN_OUT = ("proj_kernel", "unembed_kernel")  # ELF's matrices that are stored (in, out)
 _BASELINES = ("ar", "mdlm", "d3pm", "d3pm-uniform", "sedd", "sedd-uniform", "duo")
 _PACKAGES = {"elf": "elf_model", **dict.fromkeys(_BASELINES, "dlm_baselines")}
@@ -75,7 +75,7 @@ def check_recipe(content: Mapping[str, Any], source: str) -> None:
     if content["system"] not in _PACKAGES:
         raise unknown("system", str(content["system"]), _PACKAGES, key="system")
     corpus = content["data"].get("corpus") if isinstance(content["data"], Mapping) else None
-    if isinstance(corpus, str) and ("/" in corpus or corpus.endswith(".jsonl")):
+    if content["system"] == "elf" and isinstance(corpus, str) and ("/" in corpus or corpus.endswith(".jsonl")):
         raise ConfigError(
             f"{source} trains on a data set that is not a corpus of elfbench",
             key="data.corpus",
@@ -123,7 +123,7 @@ def train_weights(
 def _assemble(content: Mapping[str, Any], windows: np.ndarray, device: str) -> Assembly:
     if "distillation" in content:
         return Assembly(*distillation(content, device, in_out=_IN_OUT))
-    return _elf(content, windows, device) if content["system"] == "elf" else _baseline(content)
+    return _elf(content, windows, device) if content["system"] == "elf" else _baseline(content, windows)
 
 
 def _one_run(net: nn.Module, loss: LossFunction, in_out: tuple[str, ...] = ()) -> Callable[..., TrainResult]:
@@ -169,11 +169,21 @@ def _encoder(content: Mapping[str, Any], windows: np.ndarray, config: ElfConfig,
         raise PrerequisiteError(str(error), key="encoder.kind", remedy="pip install transformers") from error
 
 
-def _baseline(content: Mapping[str, Any]) -> Assembly:
+def _baseline(content: Mapping[str, Any], windows: np.ndarray) -> Assembly:
+    from dlm_baselines.systems import SYSTEMS
     from dlm_baselines.training import build
     from dlm_baselines.weights_file import save_weights
 
     net, loss = build(dict(content))
+    mask_id = None if content["system"] == "ar" else SYSTEMS[content["system"]].mask_id(net)
+    words, largest = net.config.vocab_size if mask_id is None else mask_id, int(windows.max())
+    if largest >= words:
+        raise ConfigError(
+            "the text has ids beyond the network's vocabulary",
+            key="model.vocab_size",
+            found=f"id {largest}; the network has {words} words" + (" and a mask" if mask_id is not None else ""),
+            remedy="a vocab_size of the tokenizer's size, and one more for a mask",
+        )
 
     def save(path: Path, weights: Mapping[str, Tensor], notes: Mapping[str, Any]) -> None:
         save_weights(path, net, weights=weights, notes=notes)

@@ -36,7 +36,7 @@ def documents(corpus: str, split: str) -> tuple[Document, ...]:
     """
     if split not in SPLITS:
         raise unknown("split", split, SPLITS, key="split")
-    found = tuple(document for document in _read(corpus) if split in ("all", document.split))
+    found = tuple(streamed(corpus, split))
     if not found:
         raise ConfigError(
             "a split without documents",
@@ -45,6 +45,13 @@ def documents(corpus: str, split: str) -> tuple[Document, ...]:
             remedy="use split 'all', or a larger corpus",
         )
     return found
+
+
+def streamed(corpus: str, split: str) -> Iterator[Document]:
+    """The same documents one by one, for corpora too large to hold; none is no error here."""
+    if split not in SPLITS:
+        raise unknown("split", split, SPLITS, key="split")
+    return (document for document in _read(corpus) if split in ("all", document.split))
 
 
 def split_digest(corpus: str, split: str) -> str:

@@ -65,6 +65,16 @@ class ModelFolder:
         """The end-of-text id, or None."""
         return self._special("eos_token")
 
+    def tokenizer_special(self, name: str) -> int | None:
+        """The id of the special token (`bos_token`, `eos_token`) as the tokenizer has it, else as the model has it."""
+        spelled = self._spelled(name)
+        return self._special(name) if spelled is None else spelled
+
+    @cached_property
+    def padding(self) -> int | None:
+        """The id of the tokenizer's own padding token, or None."""
+        return self._spelled("pad_token")
+
     @property
     def tokenizer_file(self) -> Path:
         """tokenizer.json."""
@@ -89,6 +99,9 @@ class ModelFolder:
             found = found[0] if isinstance(found, list) and found else found
             if isinstance(found, int) and found >= 0:
                 return found
+        return self._spelled(name)
+
+    def _spelled(self, name: str) -> int | None:
         spelling = self._json("tokenizer_config.json").get(name)
         spelling = spelling.get("content") if isinstance(spelling, dict) else spelling
         return self.token_id(spelling) if spelling else None

@@ -13,10 +13,11 @@ from typing import Any
 import numpy as np
 
 from elfbench.core.canonical import file_digest, text_digest
-from elfbench.core.errors import PrerequisiteError, unknown
+from elfbench.core.errors import ConfigError, PrerequisiteError, unknown
 from elfbench.spec.card import TokenizerSpec
 
 END_OF_TEXT = "<|endoftext|>"
+END_TOKENS = (END_OF_TEXT, "[SEP]", "</s>")
 _FOLDER = Path(__file__).resolve().parent / "tokenizers"
 
 
@@ -49,6 +50,11 @@ class Tokenizer:
     def encode(self, text: str) -> np.ndarray:
         """[n] int64 ids, no specials added."""
         return np.array(self._backend.encode(text, add_special_tokens=False).ids, dtype=np.int64)
+
+    def encode_many(self, texts: Sequence[str]) -> list[np.ndarray]:
+        """`encode` of every text, on all cores unless TOKENIZERS_PARALLELISM forbids it."""
+        found = self._backend.encode_batch(list(texts), add_special_tokens=False)
+        return [np.array(one.ids, dtype=np.int64) for one in found]
 
     def decode(self, ids: Sequence[int] | np.ndarray, *, specials: bool = False) -> str:
         """Text of `ids`; specials are written out or left out."""
@@ -109,6 +115,25 @@ def packaged(name: str) -> Tokenizer:
     if not path.is_file():
         raise unknown("tokenizer", name, [file.stem for file in _FOLDER.glob("*.json")], key="tokenizer")
     return Tokenizer(path)
+
+
+def training_tokenizer(name: str) -> Tokenizer:
+    """A shipped tokenizer, or a folder's tokenizer.json by the path of either. Raises ConfigError naming data.tokenizer."""
+    if (_FOLDER / f"{name}.json").is_file():
+        return packaged(name)
+    path = Path(name).expanduser()
+    file = path if path.suffix == ".json" else path / "tokenizer.json"
+    if not file.is_file():
+        raise ConfigError(
+            "no such tokenizer",
+            key="data.tokenizer",
+            found=name,
+            allowed=[*(one.stem for one in _FOLDER.glob("*.json")), "a folder with a tokenizer.json"],
+            remedy=f"put the tokenizer.json into a folder {path.name}, or name your folder in a copy of the recipe",
+        )
+    plain = ForeignTokenizer(file, path.stem, None)
+    ends = [plain.token_id(one) for one in END_TOKENS]
+    return ForeignTokenizer(file, path.stem, next((one for one in ends if one is not None), None))
 
 
 def train_byte_bpe(texts: Sequence[str], vocab_size: int, path: Path) -> None:

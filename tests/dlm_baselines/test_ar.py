@@ -67,3 +67,10 @@ def test_a_fresh_model_is_uniform() -> None:
         net, torch.randint(0, 50, (2, 6), generator=torch.Generator().manual_seed(0)), RowNoise([0, 1])
     )
     assert float(loss.total.detach()) == pytest.approx(torch.log(torch.tensor(50.0)).item(), abs=1e-6)
+
+
+def test_windows_that_begin_with_their_start_are_scored_behind_it() -> None:
+    net = _net(5)
+    x_data = torch.tensor([[4, 1, 2, 0], [4, 3, 3, 1]])
+    behind = ar.nll(net, x_data[:, 1:], start_id=4)
+    assert torch.allclose(ar.ar_loss(None)(net, x_data, RowNoise((1, 2))).total, behind.mean())

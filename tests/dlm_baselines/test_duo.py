@@ -212,3 +212,23 @@ def test_the_curriculum_loss_reads_soft_tokens_and_is_not_called_a_nelbo() -> No
     assert losses[0] < sharp.total.item()
     assert losses[1] == pytest.approx(losses[0], rel=1e-2)
     assert losses[2] != losses[0]
+
+
+def test_the_curriculum_loss_of_top_latents_has_the_law_of_the_dense_one() -> None:
+    """Of a network that was moved off its start, over 6,400 tokens: mean losses within four standard errors of their difference."""
+    size, rows = 6, 64
+    table, net = curriculum(size, gammas=(-2.0, 1.0), points=65), _net(size)
+    with torch.no_grad():
+        net.vocab_embed.embedding.mul_(3.0)
+        net.output_layer.linear.weight.normal_(generator=torch.Generator().manual_seed(3))
+    losses: dict[int | None, list[float]] = {None: [], 5: []}
+    for top, found in losses.items():
+        for number in range(10):
+            x_data = torch.arange(rows * 10).reshape(rows, 10) % size
+            noise = RowNoise(range(rows * number, rows * (number + 1)))
+            with torch.no_grad():
+                found.append(duo.duo_loss(table, tau=1e-3, top=top)(net, x_data, noise).total.item())
+    dense, sparse = (torch.tensor(one, dtype=torch.float64) for one in losses.values())
+    error = ((dense.var() + sparse.var()) / 10).sqrt()
+    assert abs(float(dense.mean() - sparse.mean())) < 4.0 * float(error)
+    assert float(error) < 0.05 * float(dense.mean())

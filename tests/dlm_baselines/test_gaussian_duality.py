@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 
 import pytest
 import torch
 from scipy.integrate import quad
 from scipy.special import log_ndtr
+from scipy.stats import beta, chisquare, kstest, norm
 
 from dlm_baselines.gaussian_duality import (
     LM1B_GAMMAS,
@@ -17,6 +19,7 @@ from dlm_baselines.gaussian_duality import (
     duality_operator,
     gaussian_latents,
     soft_tokens,
+    top_latents,
 )
 from elf_model.training.noise import RowNoise
 
@@ -111,3 +114,64 @@ def test_impossible_requests_are_refused() -> None:
         duality_operator(torch.tensor([0.0]), 1)
     with pytest.raises(ValueError, match="rising gammas"):
         curriculum(10, gammas=(-1.0, -2.0))
+
+
+@pytest.mark.parametrize(("gamma", "top"), [(-2.0, 1), (0.0, 2), (2.0, 4)])
+def test_the_argmax_of_the_top_latents_is_a_uniform_state_process(gamma: float, top: int) -> None:
+    rows, size = 40_000, 5
+    x_data = torch.full((4, rows // 4), 2)
+    uniforms = RowNoise(range(4)).uniform(0, (rows // 4, 2 * top + 1))
+    ids = top_latents(x_data, torch.full((4, 1), gamma), uniforms, size).argmax()
+    alpha = float(duality_operator(torch.tensor([gamma]), size).alpha)
+    law = [alpha * (token == 2) + (1.0 - alpha) / size for token in range(size)]
+    counts = torch.bincount(ids.flatten(), minlength=size).numpy()
+    assert chisquare(counts, [rows * one for one in law]).pvalue > 1e-3
+
+
+@pytest.mark.parametrize("size", [9, 50_257])
+def test_the_top_latents_are_order_statistics_of_normals(size: int) -> None:
+    """The i-th largest of n uniforms, from 0, is Beta(n - i, i + 1); the token's own latent is a normal around its signal."""
+    tokens, top, gamma = 3000, 8, -2.5
+    found = top_latents(
+        torch.zeros((1, tokens), dtype=torch.int64),
+        torch.tensor([[gamma]]),
+        RowNoise([5]).uniform(0, (tokens, 2 * top + 1)),
+        size,
+    )
+    scale, signal = math.sqrt(1.0 / (1.0 + math.exp(-gamma))), math.sqrt(1.0 / (1.0 + math.exp(gamma)))
+    values = found.values[0].numpy()
+    assert kstest((values[:, 0] - signal) / scale, "norm").pvalue > 1e-3
+    for rank in range(top):
+        levels = norm.cdf(values[:, 1 + rank] / scale)
+        assert kstest(levels, beta(size - 1 - rank, rank + 1).cdf).pvalue > 1e-3
+
+
+def test_the_ids_of_the_top_latents_are_a_random_order_of_the_others() -> None:
+    tokens = 6000
+    uniforms = RowNoise([6]).uniform(0, (tokens, 7))
+    ids = top_latents(torch.ones((1, tokens), dtype=torch.int64), torch.tensor([[0.0]]), uniforms, 4).ids[0]
+    orders = [tuple(row) for row in ids.tolist()]
+    possible = [(1, *rest) for rest in itertools.permutations((0, 2, 3))]
+    assert set(orders) == set(possible)
+    assert chisquare([orders.count(order) for order in possible]).pvalue > 1e-3
+
+
+@pytest.mark.parametrize("gamma", OWT_GAMMAS)
+def test_a_cold_softmax_gives_nothing_to_the_rest(gamma: float) -> None:
+    x_data, size = torch.zeros((1, 40), dtype=torch.int64), 50_257
+    normals = RowNoise([7]).normal(0, (40, size)).double()
+    dense = soft_tokens(gaussian_latents(x_data, torch.tensor([[gamma]]), normals), 1e-3)
+    assert float(dense.sort(dim=-1).values[..., :-17].sum(dim=-1).max()) < 1e-6
+    few = top_latents(x_data, torch.tensor([[gamma]]), RowNoise([7]).uniform(0, (40, 33)), size).soft_tokens(1e-3, size)
+    assert torch.allclose(few.sum(dim=-1), torch.ones(()), atol=1e-5)
+    assert int((few > 0).sum(dim=-1).max()) <= 17
+
+
+def test_the_ends_of_the_uniforms_are_finite_and_a_wrong_number_is_refused() -> None:
+    x_data, gamma = torch.zeros((1, 2), dtype=torch.int64), torch.tensor([[0.0]])
+    ends = torch.tensor([0.0, 1.0 - 2.0**-53], dtype=torch.float64)[None, :, None].expand(1, 2, 5)
+    found = top_latents(x_data, gamma, ends, 3)
+    assert bool(torch.isfinite(found.values).all())
+    assert found.ids.sort(dim=-1).values.tolist() == [[[0, 1, 2], [0, 1, 2]]]
+    with pytest.raises(ValueError, match=r"top is 3; allowed: 1 \.\. 2"):
+        top_latents(x_data, gamma, torch.zeros(1, 2, 7), 3)

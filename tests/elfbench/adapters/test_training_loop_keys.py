@@ -16,7 +16,7 @@ from elfbench.running.train import recipe_content, training_windows
 
 
 def test_every_key_of_the_loop_but_sampling_is_a_key_of_recipes() -> None:
-    own = {"recipe", "system", "data", "model", "encoder", "distillation"}
+    own = {"recipe", "system", "data", "model", "encoder", "distillation", "loss", "init"}
     assert {field.name for field in fields(TrainRecipe)} - {"sample_every"} == set(RECIPE_KEYS) - own
 
 
