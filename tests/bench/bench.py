@@ -7,14 +7,23 @@ from __future__ import annotations
 
 import sys
 
+from bootstrap import corpus_bootstrap
 from conformance import conformance
+from diversity import diversity
 from elf import elf_sampling
 from gates import gates
 from oracle import oracle_scoring
 from timing import HEADER, row
 
 # ELF first: peak memory is measured while this process is still small.
-_BENCHMARKS = {"elf": elf_sampling, "oracle": oracle_scoring, "conformance": conformance, "gates": gates}
+_BENCHMARKS = {
+    "elf": elf_sampling,
+    "oracle": oracle_scoring,
+    "conformance": conformance,
+    "gates": gates,
+    "diversity": diversity,
+    "bootstrap": corpus_bootstrap,
+}
 
 
 def main(names: list[str]) -> None:
