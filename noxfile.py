@@ -111,6 +111,13 @@ def gate_simulation(session: nox.Session) -> None:
 
 
 @nox.session
+def coverage(session: nox.Session) -> None:
+    """Thousands of simulated samples: how often each interval holds the truth. Remakes reports/statistics/coverage.*."""
+    _install(session, "-e", ".")
+    session.run("python", "-m", "elfbench.statistics.coverage", "--out", "reports/statistics", env=SMALL_MACHINE)
+
+
+@nox.session
 def gate_audit(session: nox.Session) -> None:
     """Real faults and honest runs with fresh seeds against the gates (about 15 minutes). Remakes reports/gates/regressions.*."""
     _install(session, "-e", ".[run]")
@@ -133,16 +140,17 @@ def bench(session: nox.Session) -> None:
 
 @nox.session
 def reports(session: nox.Session) -> None:
-    """Remakes the committed reports from the committed checkpoints, and the README's table from them; or only those named after --."""
+    """Remakes the committed reports from the committed checkpoints, and the tables in pages from them; or only those named after --."""
     _install(session, "-e", ".[run,report]")
     _install_assets(session)
-    suites = session.posargs or ("demo", "oracle")
+    suites = session.posargs or ("demo", "oracle", "gen-ppl-protocols")
     for suite in suites:
         store = Path(session.create_tmp()) / suite
         session.run("elfbench", "run", suite, "--out", str(store), env=SMALL_MACHINE)
         session.run("elfbench", "report", str(store), "--out", f"reports/{suite}", env=SMALL_MACHINE)
-    if "demo" in suites:
-        _refresh_readme()
+    for page, suite in (("README.md", "demo"), ("docs/gen-ppl-protocols.md", "gen-ppl-protocols")):
+        if suite in suites:
+            _refresh(Path(page), suite)
 
 
 @nox.session
@@ -157,14 +165,10 @@ def ablation(session: nox.Session) -> None:
         shutil.copy(out / "training.csv", report)
 
 
-def _refresh_readme() -> None:
-    """The README's table is that of the committed demo report."""
-    readme, begin, end = (
-        Path("README.md"),
-        "<!-- begin reports/demo/table.md -->\n",
-        "<!-- end reports/demo/table.md -->",
-    )
-    before, _, rest = readme.read_text(encoding="utf-8").partition(begin)
+def _refresh(page: Path, suite: str) -> None:
+    """The table in `page` is that of the committed report of `suite`."""
+    begin, end = f"<!-- begin reports/{suite}/table.md -->\n", f"<!-- end reports/{suite}/table.md -->"
+    before, _, rest = page.read_text(encoding="utf-8").partition(begin)
     after = rest.partition(end)[2]
-    table = Path("reports/demo/table.md").read_text(encoding="utf-8")
-    readme.write_text(before + begin + table + end + after, encoding="utf-8")
+    table = Path(f"reports/{suite}/table.md").read_text(encoding="utf-8")
+    page.write_text(before + begin + table + end + after, encoding="utf-8")

@@ -5,9 +5,10 @@ import math
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from elfbench.core.errors import ConfigError
-from elfbench.statistics.multiplicity import holm
+from elfbench.statistics.multiplicity import benjamini_hochberg, holm
 
 
 def _closed(p: list[float], alpha: float) -> list[bool]:
@@ -38,10 +39,35 @@ def test_a_known_example_in_the_given_order() -> None:
     assert holm([]).tolist() == []
 
 
+@pytest.mark.parametrize("method", [holm, benjamini_hochberg])
 @pytest.mark.parametrize("bad", [[0.1, 1.1], [-0.1], [math.nan], [[0.1]]])
-def test_what_is_no_probability_is_refused(bad: list[object]) -> None:
+def test_what_is_no_probability_is_refused(method: object, bad: list[object]) -> None:
     with pytest.raises(ConfigError):
-        holm(bad)
+        method(bad)  # type: ignore[operator]
+
+
+@pytest.mark.parametrize("m", [1, 2, 5, 30])
+def test_benjamini_hochberg_is_scipys_and_the_step_up_rule(m: int) -> None:
+    rng = np.random.default_rng(m)
+    for _ in range(30):
+        p = np.round(rng.random(m) ** 3, 2)  # with ties
+        adjusted = benjamini_hochberg(p)
+        assert adjusted == pytest.approx(stats.false_discovery_control(p))
+        for q in (0.013, 0.051, 0.27):
+            # Reject the k smallest, k the largest with p_(k) <= k q / m.
+            ordered = np.sort(p)
+            k = max((k for k in range(1, m + 1) if ordered[k - 1] <= k * q / m), default=0)
+            assert (adjusted <= q).sum() == (0 if k == 0 else (p <= ordered[k - 1]).sum())
+    assert benjamini_hochberg([]).tolist() == []
+
+
+def test_false_discoveries_are_a_share_of_at_most_q() -> None:
+    """8 of 10 hypotheses are true; independent tests, where the share is exactly q 8/10."""
+    rng, shares = np.random.default_rng(6), []
+    for _ in range(4000):
+        rejected = benjamini_hochberg(np.append(rng.random(8), rng.random(2) * 1e-3)) <= 0.2
+        shares.append(rejected[:8].sum() / max(1, rejected.sum()))
+    assert np.mean(shares) == pytest.approx(0.2 * 0.8, abs=0.012)
 
 
 def test_the_family_errs_at_most_at_alpha_also_when_tests_depend() -> None:
