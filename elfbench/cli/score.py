@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -25,13 +26,23 @@ def command(
         str | None,
         typer.Option("--judge", metavar="ID|DIR", help="For gen_ppl: a judge's name or a Hugging Face model folder."),
     ] = None,
-    featurizer: Annotated[str | None, typer.Option("--featurizer", help="For mauve: minilm.")] = None,
+    featurizer: Annotated[
+        str | None, typer.Option("--featurizer", help="For metrics on embeddings; default: minilm.")
+    ] = None,
     reference: Annotated[
         str | None,
         typer.Option(
             "--reference",
             metavar="CORPUS|FILE",
             help="Held-out text, for metrics that compare; for bleu, rouge, chrf and exact_match a FILE with one row per sample.",
+        ),
+    ] = None,
+    training: Annotated[
+        str | None,
+        typer.Option(
+            "--training",
+            metavar="CORPUS[:SPLIT]",
+            help="What the model was trained on, for longest_match and novelty_n, beside --reference: sotu:train, or a file.",
         ),
     ] = None,
     field: Annotated[str | None, typer.Option("--field", help="The text field; default: text, else generated.")] = None,
@@ -45,7 +56,9 @@ def command(
         int | None, typer.Option("--window", min=1, help="Measure only the first so many tokens.")
     ] = None,
     short: Annotated[str, typer.Option("--short", metavar="drop|keep", help="Rows shorter than the window.")] = "drop",
-    protocol: Annotated[str, typer.Option("--protocol", help="Protocol of the metrics, e.g. elf for bleu.")] = "clean",
+    protocol: Annotated[
+        str, typer.Option("--protocol", help="Protocol of the metrics, e.g. elf for bleu or gen_ppl.")
+    ] = "clean",
     label: Annotated[
         str | None, typer.Option("--label", help="How reports call these samples; default: the file's name.")
     ] = None,
@@ -74,12 +87,13 @@ def command(
             metric or DEFAULT_METRICS,
             reference=reference,
             judge=judge,
-            featurizer=featurizer or ("minilm" if "mauve" in (metric or ()) else None),
+            featurizer=featurizer or ("minilm" if _reads_features(metric or ()) else None),
             measure=measure,
             label=label or file.stem,
             out=out,
             reporter=reporter,
             protocol=protocol,
+            training=training,
         )
     for gap in missing:
         stderr.print(f"not computed: {gap.metric}: {gap.why}", style="yellow", markup=False)
@@ -88,7 +102,7 @@ def command(
         return
     rows = [
         (
-            r["metric"],
+            r["metric"] if r["protocol"] == "clean" else f"{r['metric']} ({r['protocol']})",
             f"{r['value']:.4g}",
             f"[{r['low']:.4g}, {r['high']:.4g}]",
             r["n"],
@@ -103,7 +117,21 @@ def command(
         rows,
         right=("value", "n", "dropped"),
     )
+    for r in results:
+        if "held_out" in r["detail"]:
+            value, low, high = (r["detail"][key] for key in ("held_out", "held_out_low", "held_out_high"))
+            held_out = f"{value:.4g} [{low:.4g}, {high:.4g}]"
+            stderr.print(f"{r['metric']} of the reference text: {held_out}", style="dim", markup=False)
     for signature in dict.fromkeys(r["signature"] for r in results if "signature" in r):
         stderr.print(f"sacreBLEU signature: {signature}", style="dim", markup=False)
     if out is not None:
         stderr.print(f"next: elfbench report {out} --out DIR", style="dim", markup=False)
+
+
+def _reads_features(names: Sequence[str]) -> bool:
+    from elfbench.registry import catalog
+
+    members = [member for name in names for member in catalog.expand_metrics(name)]
+    return any(
+        member in catalog.metrics() and catalog.metrics().get(member).measurement == "features" for member in members
+    )

@@ -79,7 +79,8 @@ def _found(name: str, store: Path | None) -> dict[str, Any]:
                 "description",
             )
         } | {"parameters": dict(metric.parameters)}
-    names = [*catalog.models().names(), *suite_paths(), *catalog.metrics().names()]
+    models = [one for one in catalog.models().names() if not one.endswith(":")]
+    names = [*models, *suite_paths(), *catalog.metrics().names()]
     raise unknown("name", name, names, key="NAME", remedy="for a cell or score give --store STORE")
 
 

@@ -37,20 +37,49 @@ _MODELS = {
     "ar:": "elfbench.adapters.official:AR",
 }
 _BROKEN = ("subject_verb", "determiner_noun", "article", "pronoun", "name", "bracket", "word_order")
+_GEN_PPL = ("elf", "mdlm_duo", "sedd", "sdtt", "hf_evaluate")
+_NOVELTY = (2, 3, 4, 5, 6, 7, 8)
+_SANITY = ("empty", "short", "truncated", "replacement", "leftover")
+_PRDC = ("precision", "recall", "density", "coverage")
 _METRICS = {
     "gen_ppl": "elfbench.metrics.gen_ppl:GEN_PPL",
+    **{f"gen_ppl_{name}": f"elfbench.metrics.gen_ppl_protocols:GEN_PPL_{name.upper()}" for name in _GEN_PPL},
     "bits_per_byte": "elfbench.metrics.gen_ppl:BITS_PER_BYTE",
+    "nll_bits_per_byte": "elfbench.metrics.likelihood:NLL_BITS_PER_BYTE",
     "unigram_entropy": "elfbench.metrics.entropy:UNIGRAM_ENTROPY",
+    "unigram_entropy_elf": "elfbench.metrics.gen_ppl_protocols:UNIGRAM_ENTROPY_ELF",
+    "unigram_entropy_mdlm_duo": "elfbench.metrics.gen_ppl_protocols:UNIGRAM_ENTROPY_MDLM_DUO",
     **{f"distinct_{n}": f"elfbench.metrics.distinct:DISTINCT_{n}" for n in (1, 2, 3, 4)},
     **{f"rep_{n}": f"elfbench.metrics.repetition:REP_{n}" for n in (2, 3, 4)},
     "corpus_entropy": "elfbench.metrics.entropy:CORPUS_ENTROPY",
     "unique_share": "elfbench.metrics.unique:UNIQUE_SHARE",
+    **{f"ngram_entropy_{n}": f"elfbench.metrics.ngram_entropy:NGRAM_ENTROPY_{n}" for n in (2, 3)},
+    "ead": "elfbench.metrics.ead:EAD",
+    "mattr": "elfbench.metrics.mattr:MATTR",
+    "self_bleu": "elfbench.metrics.self_bleu:SELF_BLEU",
+    "zipf_exponent": "elfbench.metrics.zipf:ZIPF",
+    "compression_ratio": "elfbench.metrics.compression:COMPRESSION_RATIO",
+    "vendi": "elfbench.metrics.vendi:VENDI",
+    "near_duplicates": "elfbench.metrics.near_duplicates:NEAR_DUPLICATES",
     "oracle_nll": "elfbench.metrics.oracle:ORACLE_NLL",
     "oracle_kl": "elfbench.metrics.oracle:ORACLE_KL",
     "grammatical": "elfbench.metrics.oracle:GRAMMATICAL",
     "novel_sentences": "elfbench.metrics.oracle:NOVEL_SENTENCES",
     **{f"broken_{rule}": f"elfbench.metrics.oracle:BROKEN_{rule.upper()}" for rule in _BROKEN},
     "mauve": "elfbench.metrics.mauve:MAUVE",
+    "mauve_star": "elfbench.metrics.mauve_star:MAUVE_STAR",
+    "mauve_text": "elfbench.metrics.mauve_text:MAUVE_TEXT",
+    "frontier_integral": "elfbench.metrics.frontier_integral:FRONTIER_INTEGRAL",
+    "energy_distance": "elfbench.metrics.energy_distance:ENERGY_DISTANCE",
+    "typicality": "elfbench.metrics.typicality:TYPICALITY",
+    "frechet_distance": "elfbench.metrics.frechet_distance:FRECHET_DISTANCE",
+    "c2st": "elfbench.metrics.c2st:C2ST",
+    **{f"prdc_{kind}": f"elfbench.metrics.prdc:PRDC_{kind.upper()}" for kind in _PRDC},
+    "longest_match": "elfbench.metrics.memorization:LONGEST_MATCH",
+    **{f"novelty_{n}": f"elfbench.metrics.memorization:NOVELTY_{n}" for n in _NOVELTY},
+    **{f"{name}_share": f"elfbench.metrics.sanity:{name.upper()}_SHARE" for name in _SANITY},
+    "nonfinite_share": "elfbench.metrics.sanity:NONFINITE_SHARE",
+    "foreign_script_share": "elfbench.metrics.sanity:FOREIGN_SCRIPT_SHARE",
     "oracle_nll_given": "elfbench.metrics.oracle_given:ORACLE_NLL_GIVEN",
     "grammatical_given": "elfbench.metrics.oracle_given:GRAMMATICAL_GIVEN",
     "bleu": "elfbench.metrics.bleu:BLEU",
@@ -63,9 +92,14 @@ _METRICS = {
     "tokens_per_second": "elfbench.metrics.cost:TOKENS_PER_SECOND",
 }
 _FAMILIES = {
+    "memorization": ("longest_match", *(f"novelty_{n}" for n in _NOVELTY)),
+    "novelty": tuple(f"novelty_{n}" for n in _NOVELTY),
+    "sanity": tuple(f"{name}_share" for name in _SANITY),
     "distinct": tuple(f"distinct_{n}" for n in (1, 2, 3, 4)),
     "rep_n": tuple(f"rep_{n}" for n in (2, 3, 4)),
+    "ngram_entropy": tuple(f"ngram_entropy_{n}" for n in (2, 3)),
     "rouge": tuple(f"rouge_{kind}" for kind in ("1", "2", "l")),
+    "prdc": tuple(f"prdc_{kind}" for kind in _PRDC),
     "broken": tuple(f"broken_{rule}" for rule in _BROKEN),
 }
 _JUDGES = {

@@ -95,7 +95,9 @@ class Registry(Generic[T]):
         family, colon, argument = name.partition(":")
         if colon and argument and family + ":" in self._entries:
             return family + ":", self._entries[family + ":"]
-        raise unknown(self.kind, name, self._entries, key=self.kind, remedy=f"elfbench list {self.kind}s")
+        # A family is no answer to a name without a colon: whoever types "mdlm" means an entry.
+        near = [one for one in self._entries if colon or not one.endswith(":")]
+        raise unknown(self.kind, name, near, key=self.kind, remedy=f"elfbench list {self.kind}s")
 
     def _import(self, registration: Registration, name: str) -> object:
         if not isinstance(registration.target, str):

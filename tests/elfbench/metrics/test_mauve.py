@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from elfbench.core.errors import ConfigError
-from elfbench.metrics import mauve as mauve_module
 from elfbench.metrics.frontier import mauve_area
-from elfbench.metrics.mauve import MAUVE, SCALING, Quantized, n_clusters
+from elfbench.metrics.mauve import AREA, MAUVE, SCALING
+from elfbench.metrics.quantization import Quantized, n_clusters, row_variance, without_one
 from elfbench.spec.metric import Estimate, EstimateContext, Rows
 
 SCALE = 1.0 / np.sqrt(1.0 + np.arange(48))
@@ -59,7 +59,7 @@ def test_deterministic_and_blind_to_the_order_and_length_of_vectors() -> None:
 def test_without_one_equals_recounting() -> None:
     rng = np.random.default_rng(3)
     k, samples, references = 5, rng.integers(0, 5, 30), rng.integers(0, 5, 40)
-    run = Quantized(samples, references, 0.0, 0.0)
+    run = Quantized(samples, references)
     for side, own in (("samples", samples), ("references", references)):
         expected = []
         for row in range(len(own)):
@@ -68,7 +68,7 @@ def test_without_one_equals_recounting() -> None:
             fixed = np.bincount(other, minlength=k) / len(other)
             p, q = (less, fixed) if side == "samples" else (fixed, less)
             expected.append(float(mauve_area(p, q, scaling=SCALING)))
-        assert mauve_module._without_one(run, side, k) == pytest.approx(expected)
+        assert without_one(run, side, k, AREA) == pytest.approx(expected)
 
 
 def test_the_claimed_error_is_that_of_repeated_sampling_at_fixed_clusters() -> None:
@@ -80,7 +80,7 @@ def test_the_claimed_error_is_that_of_repeated_sampling_at_fixed_clusters() -> N
         samples, references = rng.choice(k, n, p=p), rng.choice(k, n, p=q)
         histograms = [np.bincount(side, minlength=k) / n for side in (samples, references)]
         areas.append(float(mauve_area(histograms[0], histograms[1], scaling=SCALING)))
-        errors.append(mauve_module._row_variance([Quantized(samples, references, 0.0, 0.0)], k) ** 0.5)
+        errors.append(row_variance((Quantized(samples, references),), k, AREA) ** 0.5)
     assert 0.75 < np.mean(errors) / np.std(areas, ddof=1) < 1.5
 
 
