@@ -19,6 +19,10 @@ def command(
     suite: Annotated[
         str | None, typer.Option("--suite", help="Which suite, when the store holds several versions of one.")
     ] = None,
+    mixed: Annotated[
+        bool,
+        typer.Option("--mixed", help="A metric under several protocols: a marked column for each, not an error."),
+    ] = False,
     json: Json = False,
 ) -> None:
     """Write results.csv, tables (markdown, LaTeX), figures (PNG, PDF, CSV) and one self-contained HTML page.
@@ -27,7 +31,7 @@ def command(
     """
     from elfbench.reporting.report import write_report
 
-    files = write_report(store, out, suite=suite)
+    files = write_report(store, out, suite=suite, mixed=mixed)
     if json:
         print_json({name: _plain(value) for name, value in dataclasses.asdict(files).items()})
         return

@@ -91,8 +91,9 @@ def command(
             f"nothing to compute: all {summary.cells} cells and their scores are in {summary.store}", markup=False
         )
     else:
+        texts = f" {summary.texts_scored} likelihoods of texts," if summary.texts_scored else ""
         stderr.print(
-            f"{summary.cells} cells: {summary.rows_made} rows sampled, {summary.rows_kept} kept, {summary.scores_made} new scores in {summary.store}",
+            f"{summary.cells} cells: {summary.rows_made} rows sampled, {summary.rows_kept} kept,{texts} {summary.scores_made} new scores in {summary.store}",
             markup=False,
         )
     stderr.print(f"next: elfbench report {summary.store} --out DIR", style="dim", markup=False)

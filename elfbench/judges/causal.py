@@ -12,9 +12,11 @@ import numpy as np
 
 from elfbench.core.errors import ConfigError
 from elfbench.judges.measuring import Cut, FastTokenizer
+from elfbench.judges.protocols import JudgeTokens, score_rows
 from elfbench.judges.scoring import Scorer
 from elfbench.loading.model_folder import ModelFolder, open_model_folder
-from elfbench.spec.instruments import Judge, JudgedRows, Progress
+from elfbench.spec.instruments import Judge, JudgedRows, Progress, ProtocolRows
+from elfbench.spec.judging import JudgingProtocol
 
 
 class CausalJudge:
@@ -75,6 +77,48 @@ class CausalJudge:
             n_scored=n_scored.astype(np.int64),
             n_bytes_scored=np.where(n_scored > 0, np.array(n_bytes, dtype=np.int64), 0),
             n_tokens=np.array([cut.n_tokens for cut in cuts], dtype=np.int64),
+        )
+
+    def score_under(
+        self,
+        protocol: JudgingProtocol,
+        texts: Sequence[str],
+        *,
+        window: int | None,
+        progress: Progress | None = None,
+    ) -> ProtocolRows:
+        """Per text, in the order of `texts`, under another protocol. A separator that was given is also the beginning-of-text, end-of-text
+        and padding token.
+
+        Raises ConfigError when a text is longer than the context and the protocol truncates nothing, or the judge lacks a token.
+        """
+        done = progress or (lambda _: None)
+        unjudged = len(texts)
+
+        def nats(rows: Sequence[np.ndarray]) -> list[np.ndarray]:
+            nonlocal unjudged
+            unjudged -= len(rows)
+            return self._scorer.each(rows, done)
+
+        found = score_rows(protocol, texts, self._tokens, window=window, nats=nats)
+        if unjudged:
+            done(unjudged)
+        return found
+
+    @cached_property
+    def _tokens(self) -> JudgeTokens:
+        folder = self._folder
+        if self._separator:
+            own = self._tokenizer.token_id(self._separator)
+            return JudgeTokens(self.name, self._tokenizer, self.context, own, own, own, own)
+        return JudgeTokens(
+            self.name,
+            self._tokenizer,
+            self.context,
+            separator=folder.separator,
+            beginning=folder.tokenizer_special("bos_token"),
+            end=folder.tokenizer_special("eos_token"),
+            padding=folder.padding,
         )
 
     @cached_property

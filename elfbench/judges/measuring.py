@@ -35,6 +35,14 @@ class Cut(NamedTuple):
     touched: int
 
 
+class TokenRow(NamedTuple):
+    """A tokenized text: ids int64 [n], the character where each token ends (0 for an added special token), tokens of the whole text."""
+
+    ids: np.ndarray
+    ends: list[int]
+    n_tokens: int
+
+
 class WordTokenizer:
     """Words (runs of letters, digits and underscores) and single other marks; white space is not counted.
 
@@ -99,6 +107,22 @@ class FastTokenizer:
         """Per text, int64 ids [n] with the special tokens that the file's template adds."""
         encodings = self._backend.encode_batch([_well_formed(text) for text in texts], add_special_tokens=True)
         return [np.array(encoding.ids, dtype=np.int64) for encoding in encodings]
+
+    def rows(self, texts: Sequence[str], *, specials: bool, limit: int | None) -> list[TokenRow]:
+        """Per text, its first `limit` ids (all when None) as transformers truncates on the right: added special tokens stay."""
+        whole = [_well_formed(text) for text in texts]
+        counts = [len(one.ids) for one in self._backend.encode_batch(whole, add_special_tokens=False)]
+        cutter = self._backend if limit is None else self._truncating(limit)
+        encodings = cutter.encode_batch(whole, add_special_tokens=specials)
+        return [
+            TokenRow(np.array(one.ids, dtype=np.int64), [end for _, end in one.offsets], count)
+            for one, count in zip(encodings, counts, strict=True)
+        ]
+
+    def _truncating(self, limit: int) -> Any:
+        copy = type(self._backend).from_str(self._backend.to_str())
+        copy.enable_truncation(limit)
+        return copy
 
     def token_id(self, token: str) -> int | None:
         """The id of a token's exact spelling."""

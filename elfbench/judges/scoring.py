@@ -34,15 +34,22 @@ class Scorer:
 
     def sums(self, rows: Sequence[np.ndarray], done: Callable[[int], None]) -> np.ndarray:
         """float64 [N]: nats of each row's tokens after its first, which is only context. Rows have at least two ids."""
-        totals = np.zeros(len(rows), dtype=np.float64)
+        # Token after token, as it always was: another order of summation would change the last bit of stored numbers.
+        return np.array([np.cumsum(nats)[-1] for nats in self.each(rows, done)], dtype=np.float64)
+
+    def each(self, rows: Sequence[np.ndarray], done: Callable[[int], None]) -> list[np.ndarray]:
+        """Per row of n >= 2 ids, float64 [n - 1]: nats of its tokens after the first."""
+        found = [np.empty(0)] * len(rows)
         for group in batches([len(row) for row in rows], self._budget if self._sliced else 1):
             ids, mask = padded([rows[number] for number in group])
-            totals[group] = self._batch(ids, mask)
+            ends = np.cumsum([len(rows[number]) - 1 for number in group])
+            for number, nats in zip(group, np.split(self._batch(ids, mask), ends[:-1]), strict=True):
+                found[number] = nats
             done(len(group))
-        return totals
+        return found
 
     def _batch(self, ids: np.ndarray, mask: np.ndarray) -> np.ndarray:
-        """ids, mask [B, L] -> float64 [B]."""
+        """ids, mask [B, L] -> float64 [P], row by row."""
         torch = self._torch
         with torch.inference_mode():
             inputs = torch.from_numpy(ids).to(self._device)
@@ -53,9 +60,7 @@ class Scorer:
                 nats = self._through_head(self._hidden(inputs, real)[:, :-1][scored], targets)
             else:
                 nats = _nats(torch, self._logits(inputs, real)[:, :-1][scored], targets)
-            row = torch.nonzero(scored)[:, 0]
-            total = torch.zeros(len(ids), dtype=torch.float64, device=self._device)
-            return np.asarray(total.index_add_(0, row, nats.double()).cpu().numpy())
+            return np.asarray(nats.double().cpu().numpy())
 
     def _through_head(self, hidden: Any, targets: Any) -> Any:
         """hidden [P, D], targets [P] -> nats [P]."""

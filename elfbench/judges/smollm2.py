@@ -11,7 +11,8 @@ from elfbench.judges.causal import CausalJudge
 from elfbench.judges.conversion import converted
 from elfbench.judges.measuring import FastTokenizer
 from elfbench.loading.model_folder import ModelFolder
-from elfbench.spec.instruments import JudgedRows, Progress
+from elfbench.spec.instruments import JudgedRows, Progress, ProtocolRows
+from elfbench.spec.judging import JudgingProtocol
 
 CONVERSION = 1
 """Raised when the conversion gives other numbers for the same file."""
@@ -43,6 +44,17 @@ class SmolLM2:
     def score(self, texts: Sequence[str], *, window: int | None, progress: Progress | None = None) -> JudgedRows:
         """Protocol `clean` of `CausalJudge`."""
         return self._judge.score(texts, window=window, progress=progress)
+
+    def score_under(
+        self,
+        protocol: JudgingProtocol,
+        texts: Sequence[str],
+        *,
+        window: int | None,
+        progress: Progress | None = None,
+    ) -> ProtocolRows:
+        """Another protocol; `<|endoftext|>`, which parted documents in training, is its beginning and end of text."""
+        return self._judge.score_under(protocol, texts, window=window, progress=progress)
 
     @cached_property
     def _judge(self) -> CausalJudge:

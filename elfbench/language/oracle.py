@@ -27,7 +27,10 @@ LENGTH = 32
 """Words in a window of the committed entries and suites; longer than any sentence."""
 TRAINING_WINDOWS = 100_000
 """Size of the training set that recipes and novelty refer to."""
+TEST_WINDOWS = 10_000
+"""Size of the held-out set."""
 SMOOTHING = 1e-3
+_HELD_OUT_KEY = 0x74657374  # not that of the training set, of the examples, nor of any row
 WORD_ORDER = "word-order"
 """The rule that is broken where no agreement explains a word."""
 IntArray = NDArray[np.int64]
@@ -270,5 +273,14 @@ def training_windows(length: int = LENGTH) -> IntArray:
     generator = np.random.Generator(np.random.Philox(key=0))
     parts = [oracle().sample(generator.random((1000, length))) for _ in range(TRAINING_WINDOWS // 1000)]
     windows = np.concatenate(parts)
+    windows.setflags(write=False)
+    return windows
+
+
+@cache
+def held_out_windows(length: int = LENGTH) -> IntArray:
+    """[TEST_WINDOWS, length] exact samples that no entry was trained on, the same on every machine."""
+    generator = np.random.Generator(np.random.Philox(key=_HELD_OUT_KEY))
+    windows = oracle().sample(generator.random((TEST_WINDOWS, length)))
     windows.setflags(write=False)
     return windows

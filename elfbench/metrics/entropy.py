@@ -10,6 +10,7 @@ import numpy as np
 
 from elfbench.metrics.estimate import as_estimate
 from elfbench.metrics.ngrams import NGrams, left_out, ngrams_of
+from elfbench.spec.judging import BY_MEASUREMENT
 from elfbench.spec.metric import Estimate, EstimateContext, Metric, Rows
 from elfbench.statistics.jackknife import bias_corrected_jackknife
 from elfbench.statistics.mean import RESAMPLES, bca_mean
@@ -78,6 +79,9 @@ UNIGRAM_ENTROPY = Metric(
     measurement="tokens",
     estimate=unigram_entropy,
     parameters={"order": 1, "resamples": RESAMPLES},
+    protocols={
+        one.name: f"unigram_entropy_{one.name}" for one in BY_MEASUREMENT.values() if one.entropy_guard is not None
+    },
     min_rows=2,
     per_row=_entropy_by_row,
     description=(

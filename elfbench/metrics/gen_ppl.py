@@ -1,5 +1,5 @@
-"""Generative perplexity: how likely a judge finds the samples, pooled over tokens, as MDLM, Duo and ELF do (the library
-evaluate averages per-text perplexities instead). It is the cross-entropy half of KL(model || judge): without an entropy
+"""Generative perplexity under the protocol `clean`: how likely a judge finds the samples, pooled over tokens. The protocols of papers and of
+the library evaluate are in `elfbench.metrics.gen_ppl_protocols`. It is the cross-entropy half of KL(model || judge): without an entropy
 beside it, it is half a number.
 """
 
@@ -11,6 +11,7 @@ import numpy as np
 
 from elfbench.core.errors import ConfigError
 from elfbench.metrics.estimate import as_estimate
+from elfbench.spec.judging import BY_MEASUREMENT
 from elfbench.spec.metric import Estimate, EstimateContext, Metric, Rows, column
 from elfbench.statistics.ratio import exp_ratio_of_sums, ratio_of_sums
 
@@ -56,6 +57,7 @@ GEN_PPL = Metric(
     measurement="judge_nll",
     estimate=gen_ppl,
     parameters={"pooling": "tokens"},
+    protocols={one.name: f"gen_ppl_{one.name}" for one in BY_MEASUREMENT.values()},
     min_rows=2,
     length_sensitive=False,  # protocol `clean` drops nothing but empty texts
     per_row=lambda rows: (column(rows, "nll_nats"), column(rows, "n_scored")),

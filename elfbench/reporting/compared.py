@@ -15,11 +15,13 @@ import numpy as np
 from scipy.stats import norm
 
 from elfbench.registry import catalog
+from elfbench.reporting.numbers import bound
 from elfbench.reporting.pairs import Pair, Side
 from elfbench.spec.measure import Measure
 from elfbench.spec.metric import Direction, Score
 from elfbench.statistics.difference import paired_difference, unpaired_difference
 from elfbench.statistics.interval import DEGENERATE
+from elfbench.store.likelihoods import likelihood_sums
 from elfbench.store.row_sums import RowSums, row_sums
 from elfbench.store.shards import StoredRows
 
@@ -65,6 +67,9 @@ class Compared:
     method: str
     covers: str
     notes: tuple[str, ...]
+    bound_a: str = "exact"
+    """exact | upper | estimate: what the value of A is, for likelihoods."""
+    bound_b: str = "exact"
 
 
 def incomparable(scores: tuple[Score, Score]) -> str | None:
@@ -80,10 +85,16 @@ def incomparable(scores: tuple[Score, Score]) -> str | None:
 
 def _has_rows(scores: tuple[Score, Score]) -> bool:
     """Whether the installed metric has statistics by row, and is the one that was scored."""
+    if _is_likelihood(scores[0]):
+        return True
     if scores[0].metric not in catalog.metrics():
         return False
     metric = catalog.metrics().get(scores[0].metric)
     return metric.per_row is not None and metric.version == scores[0].version
+
+
+def _is_likelihood(score: Score) -> bool:
+    return bool(score.protocol["measurement"]["measurement"] == "likelihood")
 
 
 def _is_cost(score: Score) -> bool:
@@ -117,6 +128,8 @@ def compared(pair: Pair, name: str, scores: tuple[Score, Score], stored: Sequenc
         outcome="tie",
         covers=scores[0].covers if is_cost else CAVEAT,
         notes=(*numbers.pop("notes"), *notes),
+        bound_a=bound(scores[0]),
+        bound_b=bound(scores[1]),
         **numbers,
     )
     better, note = _better(pair, one, scores)
@@ -127,7 +140,9 @@ def _delta_method(pair: Pair, name: str, scores: tuple[Score, Score], stored: Se
     """The delta method; on the rows that both sides use, where they pair."""
     metric = catalog.metrics().get(name)
     a, b = (
-        row_sums(
+        likelihood_sums(side.store, score.cell, score.n)
+        if _is_likelihood(score)
+        else row_sums(
             side.store,
             rows,
             metric,
@@ -138,7 +153,7 @@ def _delta_method(pair: Pair, name: str, scores: tuple[Score, Score], stored: Se
         for side, score, rows in zip((pair.a, pair.b), scores, stored, strict=True)
     )
     notes = []
-    left, right, paired = _paired(pair, a, b)
+    left, right, paired = _paired(pair, a, b, same_texts=_is_likelihood(scores[0]))
     if paired and (len(left.rows), len(right.rows)) != (len(a.rows), len(b.rows)):
         notes.append(f"on the {len(left.rows)} rows that both sides use, of {len(a.rows)} in A and {len(b.rows)} in B")
     found = (paired_difference if paired else unpaired_difference)(left.ratio, right.ratio, name=name)
@@ -163,10 +178,10 @@ def _delta_method(pair: Pair, name: str, scores: tuple[Score, Score], stored: Se
     }
 
 
-def _paired(pair: Pair, a: RowSums, b: RowSums) -> tuple[RowSums, RowSums, bool]:
-    """Rows of equal root seeds pair. Imported rows have no seeds: their order may mean anything."""
+def _paired(pair: Pair, a: RowSums, b: RowSums, *, same_texts: bool) -> tuple[RowSums, RowSums, bool]:
+    """Rows of equal root seeds pair, and likelihoods of the same texts. Imported rows have no seeds: their order may mean anything."""
     seeds = {side.store.cell(side.cell.id).root_seed for side in (pair.a, pair.b)}
-    if len(seeds) == 1 and not pair.a.imported and not pair.b.imported:
+    if same_texts or (len(seeds) == 1 and not pair.a.imported and not pair.b.imported):
         shared, left, right = np.intersect1d(a.rows, b.rows, assume_unique=True, return_indices=True)
         left_rows, right_rows = a.only(left), b.only(right)
         if len(shared) >= 2 and left_rows.denominator.sum() > 0 and right_rows.denominator.sum() > 0:
@@ -217,7 +232,8 @@ def _effects(value: float, low: float, high: float, spread: float) -> dict[str, 
 def _better(pair: Pair, one: Compared, scores: tuple[Score, Score]) -> tuple[Outcome, tuple[str, ...]]:
     """Which side would be better if the difference is real, and a note where that can't be said."""
     if one.direction != "match":
-        return ("B" if (one.difference > 0.0) == (one.direction == "higher") else "A"), ()
+        better: Outcome = "B" if (one.difference > 0.0) == (one.direction == "higher") else "A"
+        return _bounded(one, better)
     reference = pair.a.section.reference_row()
     target = reference.value(one.metric) if reference else None
     if reference is None or target is None or target.fingerprint != scores[0].fingerprint:
@@ -231,6 +247,19 @@ def _better(pair: Pair, one: Compared, scores: tuple[Score, Score]) -> tuple[Out
         return "differs", (f"about equally far from the reference ({target.value:.4g})",)
     nearer: Outcome = "B" if (distance > 0.0) == (one.b > one.a) else "A"
     return nearer, (f"{nearer} is nearer to the reference ({target.value:.4g})",)
+
+
+def _bounded(one: Compared, better: Outcome) -> tuple[Outcome, tuple[str, ...]]:
+    """An upper bound below an exact value is a better likelihood; one above it shows nothing, nor does an estimate."""
+    bounds = {"A": one.bound_a, "B": one.bound_b}
+    worse = bounds["A" if better == "B" else "B"]
+    if "estimate" in bounds.values():
+        return "differs", ("an estimated likelihood is no bound: which side is better is not sure",)
+    if set(bounds.values()) == {"upper"}:
+        return better, ("both are upper bounds: the better bound need not be the better likelihood",)
+    if worse == "upper":
+        return "differs", (f"{'A' if better == 'B' else 'B'} is an upper bound: its likelihood may be the better one",)
+    return better, ()
 
 
 def _described(side: Side, score: Score) -> Mapping[str, Any] | None:

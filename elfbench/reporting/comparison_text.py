@@ -10,7 +10,7 @@ from typing import Any
 from elfbench.reporting.compared import CAVEAT, Compared
 from elfbench.reporting.comparison import Comparison
 from elfbench.reporting.escaping import markdown, spreadsheet
-from elfbench.reporting.numbers import decimals
+from elfbench.reporting.numbers import BOUND_MARKS, decimals
 
 COLUMNS = ("metric", "A", "B", "B - A", "95% interval", "p (Holm)", "effect", "n", "rows", "outcome")
 NUMBERS = COLUMNS[1:8]
@@ -28,8 +28,8 @@ def table_row(one: Compared) -> list[str]:
     difference, interval = difference_text(one)
     return [
         one.metric,
-        f"{one.a:.4g}",
-        f"{one.b:.4g}",
+        f"{BOUND_MARKS[one.bound_a]}{one.a:.4g}",
+        f"{BOUND_MARKS[one.bound_b]}{one.b:.4g}",
         difference,
         interval,
         p_text(one.p_adjusted),

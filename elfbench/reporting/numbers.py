@@ -13,6 +13,9 @@ _DIGITS = 4
 MISSING = "\N{EN DASH}"
 ARROWS = {"lower": "\N{DOWNWARDS ARROW}", "higher": "\N{UPWARDS ARROW}", "match": "match"}
 
+BOUND_MARKS = {"exact": "", "upper": "<= ", "estimate": "~ "}
+"""In front of values."""
+
 
 def decimals(low: float, high: float) -> int:
     """Decimals at which half the interval's width has two significant digits, but no more than four digits of the number itself."""
@@ -25,9 +28,14 @@ def decimals(low: float, high: float) -> int:
 
 
 def formatted(score: Score) -> tuple[str, str]:
-    """('24.1', '[22.9, 25.4]'): the value and its interval at equal decimals."""
+    """('24.1', '[22.9, 25.4]'): the value, with its mark where it is a bound or an estimate, and its interval at equal decimals."""
     places = decimals(score.low, score.high)
-    return f"{score.value:.{places}f}", f"[{score.low:.{places}f}, {score.high:.{places}f}]"
+    return f"{BOUND_MARKS[bound(score)]}{score.value:.{places}f}", f"[{score.low:.{places}f}, {score.high:.{places}f}]"
+
+
+def bound(score: Score) -> str:
+    """exact | upper | estimate: what a likelihood says of itself; all else is exact."""
+    return str(score.detail.get("bound", "exact"))
 
 
 def best_cells(cells: Sequence[ScoredCell], metric: Mapping[str, Any]) -> set[str]:
@@ -44,6 +52,9 @@ def best_cells(cells: Sequence[ScoredCell], metric: Mapping[str, Any]) -> set[st
     target = next(
         (score for cell in cells if cell.family == "reference" and (score := cell.value(name)) is not None), None
     )
+    # Who has an upper bound may be better than it: with exact values it is in no contest.
+    if len({bound(score) for _, score in rivals}) > 1:
+        return set()
     if len(rivals) < 2 or (direction == "match" and target is None):
         return set()
 

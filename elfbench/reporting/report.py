@@ -7,6 +7,7 @@ from pathlib import Path
 
 from elfbench.core.errors import ConfigError
 from elfbench.reporting.figures import draw_figures
+from elfbench.reporting.mixed import one_protocol_a_column
 from elfbench.reporting.page import render_page
 from elfbench.reporting.section import load_sections
 from elfbench.reporting.tables import latex_table, markdown_table, results_csv
@@ -24,16 +25,17 @@ class ReportFiles:
     figures: tuple[Path, ...]
 
 
-def write_report(store: Path | str, out: Path | str, *, suite: str | None = None) -> ReportFiles:
+def write_report(store: Path | str, out: Path | str, *, suite: str | None = None, mixed: bool = False) -> ReportFiles:
     """Writes index.html, results.csv, table.md, table.tex and figures/ for the suites in `store`.
 
     suite: a name, or NAME-DIGEST where the store holds several versions. Everything is computed before the first file is written.
-    Raises StoreError for a damaged store or an unwritable folder, ConfigError for an unknown suite.
+    mixed: a metric that the store holds under several protocols gets a marked column for each, instead of an error.
+    Raises StoreError for a damaged store or an unwritable folder, ConfigError for an unknown suite, or for a metric under several protocols.
     """
     source, target = Store.open(store), Path(out)
     if target.is_file():
         raise ConfigError("the report needs a folder", key="--out", found=str(target), allowed="a folder")
-    sections = load_sections(source, suite)
+    sections = one_protocol_a_column(source, load_sections(source, suite), mixed=mixed)
     figures = {section.id: draw_figures(section) for section in sections}
     page = render_page(source, sections, figures)
     contents: dict[Path, bytes] = {target / "results.csv": results_csv(sections).encode("utf-8", "replace")}

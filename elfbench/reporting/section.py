@@ -114,6 +114,12 @@ def load_sections(store: Store, suite: str | None) -> list[Section]:
     return [_section(name, parts, scores) for name, parts in picked.items()]
 
 
+def _holder(cell: Mapping[str, Any], metric: Mapping[str, Any]) -> str:
+    """The cell that holds a metric's rows: a row's own, or its model's likelihood cell ('' where there is none)."""
+    likelihood = metric["protocol"]["measurement"]["measurement"] == "likelihood"
+    return str(cell.get("likelihood", "") if likelihood else cell["cell"])
+
+
 def _section(
     name: str, records: Sequence[Mapping[str, Any]], scores: Mapping[tuple[str, str], Mapping[int, tuple[str, Score]]]
 ) -> Section:
@@ -127,7 +133,7 @@ def _section(
             if place not in metrics or metric["n_requested"] > metrics[place]["n_requested"]:
                 metrics[place] = metric
             for cell in record["cells"]:
-                asked.setdefault((cell["cell"], metric["fingerprint"]), set()).add(metric["n_requested"])
+                asked.setdefault((_holder(cell, metric), metric["fingerprint"]), set()).add(metric["n_requested"])
         for cell in record["cells"]:
             if cell["cell"] not in cells or cell["n_rows"] > cells[cell["cell"]]["n_rows"]:
                 cells[cell["cell"]] = cell
@@ -135,7 +141,7 @@ def _section(
     for cell in cells.values():
         found: dict[str, tuple[str, Score]] = {}
         for metric in metrics.values():
-            place = (cell["cell"], metric["fingerprint"])
+            place = (_holder(cell, metric), metric["fingerprint"])
             there = {n: one for n, one in scores.get(place, {}).items() if n in asked.get(place, ())}
             if there:
                 found[metric["metric"]] = there[max(there)]

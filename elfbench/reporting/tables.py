@@ -9,7 +9,7 @@ from typing import Any
 
 from elfbench.core.canonical import canonical_json
 from elfbench.reporting.escaping import latex, markdown, spreadsheet
-from elfbench.reporting.numbers import ARROWS, MISSING, best_cells, formatted
+from elfbench.reporting.numbers import ARROWS, MISSING, best_cells, bound, formatted
 from elfbench.reporting.section import ScoredCell, Section
 
 _COLUMNS = [
@@ -43,12 +43,13 @@ _COLUMNS = [
 def results_csv(sections: list[Section]) -> str:
     """One row per cell and metric, missing ones included with empty numbers."""
     stream = io.StringIO()
-    writer = csv.DictWriter(stream, _COLUMNS, lineterminator="\n")
+    rows = [(section, cell, metric) for section in sections for cell in section.cells for metric in section.metrics]
+    # Only where there are likelihoods, so that other tables keep their columns.
+    bounds = ["bound"] if any("texts" in metric["protocol"]["measurement"] for _, _, metric in rows) else []
+    writer = csv.DictWriter(stream, [*_COLUMNS, *bounds], extrasaction="ignore", lineterminator="\n")
     writer.writeheader()
-    for section in sections:
-        for cell in section.cells:
-            for metric in section.metrics:
-                writer.writerow({name: spreadsheet(value) for name, value in _csv_row(section, cell, metric).items()})
+    for place in rows:
+        writer.writerow({name: spreadsheet(value) for name, value in _csv_row(*place).items()})
     return stream.getvalue()
 
 
@@ -77,7 +78,7 @@ def _csv_row(section: Section, cell: ScoredCell, metric: Mapping[str, Any]) -> d
             name: getattr(score, name)
             for name in ("value", "low", "high", "level", "n", "n_dropped", "method", "covers")
         }
-        row["score"] = key
+        row |= {"score": key, "cell": score.cell, "bound": bound(score)}
     return row
 
 
@@ -114,17 +115,46 @@ def caption(section: Section) -> str:
     ]
     if judges:
         sentences.append(f"Instruments: {', '.join(judges)}.")
+    if protocols := _own_protocols(section):
+        sentences.append(
+            f"Columns under a protocol of their own, with its text, tokens and pooling, compare with no other column: {protocols}."
+        )
     if section.reference:
         sentences.append(f"Reference: {section.reference['name']}, {section.reference['rows']} texts.")
+    trained = [
+        used["training"]["name"]
+        for metric in section.metrics
+        if "training" in (used := metric["protocol"]["measurement"])
+    ]
+    if trained:
+        sentences.append(
+            f"Matches and novel n-grams: in {trained[0]}, the training text; held-out text's own value is the aim."
+        )
     names = {metric["metric"] for metric in section.metrics}
     if "unigram_entropy" in names:
         sentences.append("Entropy is the mean unigram entropy within a text, a proxy of the model's entropy.")
     if "nfe" in names:
         sentences.append("NFE counts network forward passes per text, final decoding included.")
+    likelihoods = [
+        measured["texts"]["name"]
+        for metric in section.metrics
+        if (measured := metric["protocol"]["measurement"])["measurement"] == "likelihood"
+    ]
+    if likelihoods:
+        sentences.append(
+            f"NLL is a model's own, of held-out text ({likelihoods[0]}), per UTF-8 byte, whatever the steps and sampling options of a row; "
+            "numbers with a sign in front are upper bounds, or with a tilde estimates, and compete with no exact one."
+        )
     sentences.append(
         "Bold: model rows whose interval overlaps the best one's; for 'match' columns, the nearest to the reference."
     )
     return " ".join(sentences)
+
+
+def _own_protocols(section: Section) -> str:
+    """'elf (18cf2d6c0da3), ...': protocols of judging beside `clean`, with their digests."""
+    definitions = [metric["protocol"]["measurement"].get("definition") for metric in section.metrics]
+    return ", ".join(dict.fromkeys(f"{one['name']} ({one['digest'][:12]})" for one in definitions if one))
 
 
 def markdown_table(section: Section) -> str:
@@ -194,5 +224,6 @@ def _latex_value(cell: ScoredCell, metric: str, best: Mapping[str, set[str]]) ->
     if score is None:
         return "--"
     value, interval = formatted(score)
+    value = value.replace("<= ", r"$\leq$ ").replace("~ ", r"$\sim$ ")
     shown = rf"\textbf{{{value}}}" if cell.id in best[metric] else value
     return shown if score.low == score.high else rf"{shown} {{\scriptsize {interval}}}"

@@ -19,15 +19,20 @@ from elfbench.language.sentences import judge
 from elfbench.metrics.bleu import bleu_counts
 from elfbench.metrics.chrf import chrf_counts
 from elfbench.metrics.exact_match import exact_rows
+from elfbench.metrics.memorization import memorization_rows
 from elfbench.metrics.oracle_given import given_rows
 from elfbench.metrics.pairs import library_version, parted
 from elfbench.metrics.rouge import rouge_rows
+from elfbench.metrics.sanity import leftover_rows, sanity_rows
+from elfbench.metrics.surface import surface_features
 from elfbench.running.instruments import Instruments
 from elfbench.running.reporter import Reporter
+from elfbench.spec.judging import BY_MEASUREMENT, JudgingProtocol
 from elfbench.store.blocks import BLOCK_ROWS, Columns, block_keys, columns
 from elfbench.store.store import Store
 
-_VERSIONS = {"tokens": 1, "judge_nll": 1, "features": 1, "oracle": 1, "cost": 1}
+_VERSIONS = {"tokens": 1, "judge_nll": 1, "features": 1, "surface": 1, "oracle": 1, "cost": 1}
+_VERSIONS |= {"memorization": 1, "sanity": 1, "leftovers": 1} | dict.fromkeys(BY_MEASUREMENT, 1)
 _PAIRED = {"bleu_mixed": 1, "bleu_lc": 1, "rouge": 1, "chrf": 1, "exact": 1, "oracle_given": 1}
 """Measurements of samples beside their references or prompts, whole texts: no measuring tokenizer, no window."""
 _LIBRARIES = {"bleu_mixed": "sacrebleu", "bleu_lc": "sacrebleu", "rouge": "rouge-score"}
@@ -48,11 +53,14 @@ def measurement_protocol(name: str, instruments: Instruments) -> dict[str, Any]:
     document: dict[str, Any] = {"measurement": name, "version": _VERSIONS[name]}
     if name == "cost":
         return document
-    document |= {"view": measure.view, "window": measure.window}
-    if name == "judge_nll":
+    document |= {"view": view(name, instruments), "window": measure.window}
+    if name == "judge_nll" or name in BY_MEASUREMENT:
         judge = instruments.judge
+        protocol = BY_MEASUREMENT.get(name)
+        if protocol is not None:
+            document["definition"] = protocol.describe()
         return document | {
-            "protocol": "clean",
+            "protocol": protocol.name if protocol else "clean",
             "judge": {"name": judge.name, "title": judge.title, "digest": judge.digest},
             "dtype": "float32",
         }
@@ -60,10 +68,20 @@ def measurement_protocol(name: str, instruments: Instruments) -> dict[str, Any]:
         return document | {"language": {"name": oracle().name, "digest": oracle().digest}}
     tokenizer = instruments.tokenizer
     document["tokenizer"] = {"name": tokenizer.name, "digest": tokenizer.digest}
+    if name == "memorization":
+        document["training"] = instruments.training.describe()
     if name == "features":
         featurizer = instruments.featurizer
         document["featurizer"] = {"name": featurizer.name, "title": featurizer.title, "digest": featurizer.digest}
     return document
+
+
+def view(name: str, instruments: Instruments) -> str:
+    """Which text of a row measurement `name` reads, `final` or `raw`: the measure's, unless a protocol has its own."""
+    protocol = BY_MEASUREMENT.get(name)
+    if name == "leftovers":
+        return "final"  # a raw text spells its special tokens out by definition
+    return instruments.measure.view if protocol is None or protocol.view == "measure" else protocol.view
 
 
 def measured(name: str, texts: Sequence[str], instruments: Instruments, store: Store, reporter: Reporter) -> Columns:
@@ -107,8 +125,25 @@ def _tokens(texts: list[str], instruments: Instruments) -> pa.Table:
     )
 
 
+def _memorization(texts: list[str], instruments: Instruments) -> pa.Table:
+    ids, window = instruments.tokenizer.encode(texts), instruments.measure.window
+    counts = np.array([len(row) for row in ids], dtype=np.int64)
+    rows = memorization_rows(instruments.training_index, [row[:window] for row in ids])
+    return pa.table({**rows, "n_tokens": counts})
+
+
+def _sanity(texts: list[str], instruments: Instruments) -> pa.Table:
+    counts = np.array([len(row) for row in instruments.tokenizer.encode(texts)], dtype=np.int64)
+    return pa.table(sanity_rows(texts, counts))
+
+
 def _judge_nll(texts: list[str], instruments: Instruments) -> pa.Table:
     rows = instruments.judge.score(texts, window=instruments.measure.window)
+    return pa.table({name: np.asarray(values) for name, values in rows._asdict().items()})
+
+
+def _judge_under(protocol: JudgingProtocol, texts: list[str], instruments: Instruments) -> pa.Table:
+    rows = instruments.judge.score_under(protocol, texts, window=instruments.measure.window)
     return pa.table({name: np.asarray(values) for name, values in rows._asdict().items()})
 
 
@@ -118,6 +153,14 @@ def _features(texts: list[str], instruments: Instruments) -> pa.Table:
     cut = instruments.tokenizer.truncate(texts, window) if window else texts
     vectors = instruments.featurizer.features(cut).astype(np.float32)
     return pa.table({"vector": pa.array(list(vectors), type=pa.list_(pa.float32())), "n_tokens": counts})
+
+
+def _surface(texts: list[str], instruments: Instruments) -> pa.Table:
+    window = instruments.measure.window
+    counts = np.array([len(row) for row in instruments.tokenizer.encode(texts)], dtype=np.int64)
+    cut = instruments.tokenizer.truncate(texts, window) if window else texts
+    rows = surface_features(cut)
+    return pa.table({"surface": pa.array(list(rows), type=pa.list_(pa.float64())), "n_tokens": counts})
 
 
 def _oracle(texts: list[str], instruments: Instruments) -> pa.Table:
@@ -145,8 +188,13 @@ def _paired(rows: Callable[[list[str], list[str]], Mapping[str, np.ndarray]], pa
 
 _MEASURES: dict[str, Callable[[list[str], Instruments], pa.Table]] = {
     "tokens": _tokens,
+    "memorization": _memorization,
+    "sanity": _sanity,
+    "leftovers": lambda texts, _: pa.table(dict(leftover_rows(texts))),
     "judge_nll": _judge_nll,
+    **{name: partial(_judge_under, protocol) for name, protocol in BY_MEASUREMENT.items()},
     "features": _features,
+    "surface": _surface,
     "oracle": _oracle,
     "bleu_mixed": lambda pairs, _: _paired(partial(bleu_counts, lowercase=False), pairs),
     "bleu_lc": lambda pairs, _: _paired(partial(bleu_counts, lowercase=True), pairs),

@@ -33,6 +33,8 @@ class PlannedCell:
     """What its rows are given."""
     weights: Path | None = None
     """A file in place of the entry's own weights."""
+    likelihood: Cell | None = None
+    """Where its model's likelihood of the suite's held-out text lies, if it was asked for and the model scores text."""
 
     @property
     def name(self) -> str:
@@ -52,6 +54,7 @@ class PlannedCell:
             "n_params": self.card.n_params,
             "training_tokens": self.card.training_tokens,
             "tokenizer": self.card.tokenizer.name,
+            **({"likelihood": self.likelihood.id} if self.likelihood else {}),
         }
 
 

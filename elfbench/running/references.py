@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from elfbench.core.canonical import digest, text_digest
-from elfbench.core.errors import ConfigError
+from elfbench.core.errors import ConfigError, suggestion
 from elfbench.registry import catalog
 from elfbench.spec.metric import Metric
 
@@ -67,10 +67,12 @@ def under_protocol(metric: Metric, protocol: str) -> Metric:
     if protocol in (metric.protocol, "clean"):
         return metric
     if protocol not in metric.protocols:
+        allowed = (metric.protocol, *metric.protocols)
         raise ConfigError(
             f"a protocol that {metric.name} does not have",
             key=f"{metric.name}.protocol",
             found=protocol,
-            allowed=(metric.protocol, *metric.protocols),
+            allowed=allowed,
+            remedy=suggestion(protocol, allowed),
         )
     return catalog.metrics().get(metric.protocols[protocol])

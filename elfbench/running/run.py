@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +10,9 @@ from elfbench.core.canonical import file_digest
 from elfbench.core.errors import ConfigError
 from elfbench.loading.tokenizer import packaged
 from elfbench.loading.windows import windows
+from elfbench.running.held_out import held_out
 from elfbench.running.instruments import Instruments
+from elfbench.running.likelihood import TextsScored, score_likelihoods, score_texts, with_likelihoods
 from elfbench.running.plan import PlannedCell, planned_cells
 from elfbench.running.references import Reference, Targets
 from elfbench.running.reporter import Quiet, Reporter
@@ -34,11 +36,13 @@ class RunSummary:
     scores_made: int
     sampling_seconds: float
     not_scored: list[dict[str, str]] = field(default_factory=list)
+    texts_scored: int = 0
+    """Held-out texts whose likelihood was computed."""
 
     @property
     def nothing_to_do(self) -> bool:
         """Whether everything was there already."""
-        return self.rows_made == 0 and self.scores_made == 0
+        return self.rows_made == 0 and self.scores_made == 0 and self.texts_scored == 0
 
 
 def run(
@@ -57,15 +61,36 @@ def run(
     """
     spec = load_suite(suite) if isinstance(suite, str) else suite
     reporter = reporter or Quiet()
-    planned = planned_cells(spec, rows=rows)
-    instruments = Instruments(spec.measure, spec.judge, spec.featurizer)
+    texts = held_out(spec.likelihood, rows) if spec.likelihood else None
+    planned = with_likelihoods(planned_cells(spec, rows=rows), texts)
+    instruments = Instruments(spec.measure, spec.judge, spec.featurizer, spec.training)
     reference = suite_reference(spec.reference, spec.length) if spec.reference else None
     targets = _targets(planned)
-    metrics = plan_metrics(spec.metrics, instruments, reference, targets, rows=rows or spec.rows, level=spec.level)
+    metrics = plan_metrics(
+        spec.metrics, instruments, reference, targets, rows=rows or spec.rows, level=spec.level, held_out=texts
+    )
     store = Store.create(out)
     store.write_suite(spec.suite, suite_record(spec, planned, metrics, reference))
-    sampled = sample_cells(planned, store, resources or Resources(), reporter, refresh)
-    return _scored(spec, planned, metrics, reference, instruments, store, sampled, reporter)
+    resources = resources or Resources()
+    sampled = sample_cells(planned, store, resources, reporter, refresh)
+    of_samples = [plan for plan in metrics if plan.metric.measurement != "likelihood"]
+    summary = _scored(spec, planned, of_samples, reference, instruments, store, sampled, reporter)
+    for plan in metrics:
+        if texts is not None and plan.metric.measurement == "likelihood":
+            done = score_texts(planned, texts, plan, store, resources, reporter, refresh)
+            new = score_likelihoods(planned, plan, store, [gap["cell"] for gap in done.gaps])
+            summary = _with_likelihoods(summary, done, new)
+    return summary
+
+
+def _with_likelihoods(summary: RunSummary, done: TextsScored, new_scores: int) -> RunSummary:
+    return replace(
+        summary,
+        texts_scored=done.rows_made,
+        rows_stale=summary.rows_stale + done.rows_stale,
+        scores_made=summary.scores_made + new_scores,
+        not_scored=[*summary.not_scored, *done.gaps],
+    )
 
 
 def suite_record(

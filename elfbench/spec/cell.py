@@ -50,6 +50,16 @@ class Cell(Record):
         return digest(self.model_dump(mode="json"))
 
 
+def likelihood_cell(sample: Cell, *, texts_digest: str, length: int) -> Cell:
+    """The cell in which the model of `sample` scores text: windows of `length` tokens from the set with `texts_digest`.
+
+    Steps and sampling options are not in it: what a model makes of a text does not depend on how it samples.
+    """
+    return sample.model_copy(
+        update={"kind": "likelihood", "prompts_digest": texts_digest, "length": length, "steps": None, "options": {}}
+    )
+
+
 def sample_cell(
     card: ModelCard,
     *,

@@ -7,6 +7,8 @@ from typing import NamedTuple, Protocol
 
 import numpy as np
 
+from elfbench.spec.judging import JudgingProtocol
+
 
 class MeasuringTokenizer(Protocol):
     """Splits texts into the tokens that lengths, windows and n-gram statistics are counted in."""
@@ -34,6 +36,25 @@ class JudgedRows(NamedTuple):
     n_tokens: np.ndarray
 
 
+class ProtocolRows(NamedTuple):
+    """Per text [N], under one protocol of generative perplexity, before it is known what other texts there are.
+
+    nll_nats and n_scored count a token as often as the protocol does. end_nats and end_scored are what the first padding would add, should
+    the row be padded. length: ids of the row after truncation; n_tokens: tokens of the whole text; blank: 1 where the text is white space;
+    entropy: unigram entropy of the row's ids in nats, 0 where the protocol has none.
+    """
+
+    nll_nats: np.ndarray
+    n_scored: np.ndarray
+    n_bytes_scored: np.ndarray
+    n_tokens: np.ndarray
+    end_nats: np.ndarray
+    end_scored: np.ndarray
+    length: np.ndarray
+    blank: np.ndarray
+    entropy: np.ndarray
+
+
 class Judge(Protocol):
     """A causal language model that scores other models' texts."""
 
@@ -54,6 +75,17 @@ class Judge(Protocol):
     def tokenizer(self) -> MeasuringTokenizer: ...
 
     def score(self, texts: Sequence[str], *, window: int | None, progress: Progress | None = None) -> JudgedRows: ...
+
+    def score_under(
+        self,
+        protocol: JudgingProtocol,
+        texts: Sequence[str],
+        *,
+        window: int | None,
+        progress: Progress | None = None,
+    ) -> ProtocolRows:
+        """Raises ConfigError where the judge or a text does not fit the protocol."""
+        ...
 
 
 class Featurizer(Protocol):

@@ -54,6 +54,8 @@ class EstimateContext(Record):
     window: int | None = None
 
 
+Prepare = Callable[[Mapping[str, Any]], tuple[Mapping[str, Any], np.ndarray]]
+"""Measured columns of all rows -> (columns, [n] bool which rows count), for protocols in which rows depend on each other."""
 Estimator = Callable[[Rows, Rows | None, EstimateContext], Estimate]
 PerRow = Callable[[Rows], tuple[np.ndarray, np.ndarray]]
 """rows -> (numerator [n], denominator [n]): the metric, or its logarithm, is the sum of the first over the sum of the second."""
@@ -70,7 +72,7 @@ class Metric:
     unit: str
     direction: Direction
     measurement: str
-    """Which stored per-row measurement it reads: tokens | judge_nll | features | cost."""
+    """Which stored per-row measurement it reads: tokens | judge_nll | judge_PROTOCOL | features | cost."""
     estimate: Estimator
     parameters: Mapping[str, float | int | str] = field(default_factory=dict)
     """Constants of the definition; part of the fingerprint."""
@@ -86,6 +88,10 @@ class Metric:
     """Its sufficient statistics by row, where it is a ratio of sums: what gates and comparisons rest on. None for pooled metrics."""
     per_row_scale: Literal["value", "log"] = "value"
     """log: the ratio of sums is the metric's logarithm (gen-PPL), so that its differences are relative changes of the metric."""
+    prepare: Prepare | None = None
+    """Which rows its protocol uses and what they count as; None: rows that are not empty, as measured."""
+    of: str = ""
+    """The metric that this one is under another protocol, where results print that name with the protocol beside it."""
     length_sensitive: bool = True
     """Its value moves with text length: rows shorter than the window are dropped when the measure says so."""
     description: str = ""
@@ -116,19 +122,26 @@ class Score(Record):
 
 def usable_rows(metric: Metric, columns: Mapping[str, Any], n_requested: int, measure: Measure) -> Rows:
     """The rows of measured `columns` that `metric` may use: empty rows are dropped always, rows shorter than the window where the metric
-    and the measure say so."""
+    and the measure say so; or the rows that its protocol uses."""
+    if metric.prepare is not None:
+        columns, keep = metric.prepare(columns)
+        return _kept(columns, keep, n_requested)
     counts = np.asarray(columns["n_tokens"])
     keep = counts > 0
     if "n_scored" in columns:
         keep &= np.asarray(columns["n_scored"]) > 0
     if metric.length_sensitive and measure.window is not None and measure.short == "drop":
         keep &= counts >= measure.window
+    return _kept(columns, keep, n_requested)
+
+
+def _kept(columns: Mapping[str, Any], keep: np.ndarray, n_requested: int) -> Rows:
     kept = np.flatnonzero(keep)
     values = {
         name: [column[i] for i in kept] if isinstance(column, list) else column[kept]
         for name, column in columns.items()
     }
-    return Rows(values, n=len(kept), n_requested=n_requested, n_dropped=int(len(counts) - len(kept)), kept=kept)
+    return Rows(values, n=len(kept), n_requested=n_requested, n_dropped=int(len(keep) - len(kept)), kept=kept)
 
 
 def column(rows: Rows, name: str) -> np.ndarray:

@@ -74,6 +74,10 @@ class SampleBatch:
     seconds: float
 
 
+Bound = Literal["exact", "upper", "estimate"]
+"""What a model's nll is of its true one: that itself, at least as large (in the mean, where it is drawn), or neither."""
+
+
 @dataclass(frozen=True, slots=True)
 class LikelihoodRequest:
     """Texts to score under the entry's own tokenizer; seeds drive the Monte-Carlo estimate of a bound."""
@@ -128,7 +132,7 @@ class LikelihoodModel(Protocol):
     """A loaded entry that scores text. Families are compared in bits per byte, never in perplexities."""
 
     @property
-    def bound(self) -> Literal["exact", "upper", "estimate"]: ...
+    def bound(self) -> Bound: ...
 
     def nll(self, request: LikelihoodRequest) -> LikelihoodBatch: ...
 

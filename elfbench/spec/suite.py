@@ -14,6 +14,9 @@ from elfbench.spec.measure import Measure
 from elfbench.spec.prompts import PromptTask
 from elfbench.spec.record import Record
 
+LIKELIHOOD_METRIC = "nll_bits_per_byte"
+"""The metric that reads the block `likelihood`."""
+
 
 class SuiteModel(Record):
     """One entry in a suite; `steps` is a grid, options hold for all of it."""
@@ -51,6 +54,26 @@ class SuiteReference(Record):
     tokenizer: str
     """Windows of `length` tokens of this tokenizer, decoded."""
     rows: int = Field(ge=1)
+
+
+class SuiteTraining(Record):
+    """The text that memorization is measured against: whole documents of a split, under the measuring tokenizer."""
+
+    corpus: str
+    """A corpus, or `oracle`: the training set of the oracle language's entries."""
+    split: str = "train"
+
+
+class SuiteLikelihood(Record):
+    """Held-out text whose likelihood every model that scores text is asked for: the same windows for all models."""
+
+    corpus: str
+    """A corpus, or `oracle`: exact windows of the oracle language."""
+    split: str
+    tokenizer: str
+    """Windows of `length` tokens of this tokenizer, decoded; each model scores the text under its own."""
+    rows: int = Field(ge=2)
+    length: int = Field(ge=1)
 
 
 class SuitePrompts(Record):
@@ -123,12 +146,24 @@ class Suite(Record):
     judge: str | None = None
     featurizer: str | None = None
     reference: SuiteReference | None = None
+    training: SuiteTraining | None = None
+    """The text that `longest_match` and `novelty_n` look samples up in."""
     prompts: SuitePrompts | None = None
     """What rows are given; their outputs are the references of paired metrics such as BLEU."""
+    likelihood: SuiteLikelihood | None = None
+    """Text that models score, in cells of their own; read by the metric `nll_bits_per_byte`."""
     models: tuple[SuiteModel, ...] = Field(min_length=1)
     metrics: tuple[SuiteMetric, ...] = Field(min_length=1)
     gates: SuiteGates | None = None
     """Its gates, for a suite that CI decides by; `rows` is then the most that a decision may take."""
+
+    @model_validator(mode="after")
+    def _likelihood_is_read(self) -> Suite:
+        if self.likelihood is not None and all(metric.name != LIKELIHOOD_METRIC for metric in self.metrics):
+            raise ValueError(
+                f"'likelihood' is read by the metric {LIKELIHOOD_METRIC}: add '- name: {LIKELIHOOD_METRIC}'"
+            )
+        return self
 
     @property
     def digest(self) -> str:
@@ -136,5 +171,6 @@ class Suite(Record):
         return digest(self.document())
 
     def document(self) -> dict[str, Any]:
-        """The content; a suite without prompts has the document, and the digest, of before there were any."""
-        return self.model_dump(mode="json", exclude={"prompts"} if self.prompts is None else None)
+        """The content; a suite without prompts, likelihood or training has the document, and the digest, of before there were any."""
+        absent = {name for name in ("prompts", "likelihood", "training") if getattr(self, name) is None}
+        return self.model_dump(mode="json", exclude=absent or None)

@@ -51,7 +51,8 @@ def row_sums(
 ) -> RowSums:
     """`metric` of the first `n_rows` of `stored`. Raises StoreError when a block was not measured, or fewer than two rows are usable."""
     assert metric.per_row is not None
-    texts = (stored.texts if measure.view == "final" else stored.raw_texts)[:n_rows]
+    view = measurement.get("view", measure.view)
+    texts = (stored.texts if view == "final" else stored.raw_texts)[:n_rows]
     usable = usable_rows(metric, stored_columns(store, measurement, texts).values, len(texts), measure)
     below = np.empty(0)
     if usable.n:
