@@ -8,6 +8,7 @@ from typing import Any
 
 from elfbench.reporting.escaping import one_line
 from elfbench.reporting.figures import Figure
+from elfbench.reporting.frontier import TextTable
 from elfbench.reporting.numbers import best_cells, formatted
 from elfbench.reporting.section import ScoredCell, Section
 from elfbench.reporting.tables import caption, header, judge_title, sample_sizes
@@ -16,8 +17,13 @@ from elfbench.store.store import Store
 _SAMPLES, _SAMPLE_CHARACTERS = 2, 400
 
 
-def render_page(store: Store, sections: list[Section], figures: Mapping[str, list[Figure]]) -> str:
-    """The page's HTML."""
+def render_page(
+    store: Store,
+    sections: list[Section],
+    figures: Mapping[str, list[Figure]],
+    matched: Mapping[str, list[TextTable]],
+) -> str:
+    """The page's HTML. figures and matched (tables at matched entropy): by the section's id."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     environment = Environment(
@@ -30,7 +36,10 @@ def render_page(store: Store, sections: list[Section], figures: Mapping[str, lis
     )
     return environment.get_template("page.html.j2").render(
         title=" and ".join(str(section.suite["title"]) for section in sections),
-        sections=[_section_view(store, section, figures[section.id]) for section in sections],
+        sections=[
+            _section_view(store, section, figures[section.id]) | {"matched": matched.get(section.id, [])}
+            for section in sections
+        ],
     )
 
 

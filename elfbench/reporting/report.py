@@ -7,6 +7,8 @@ from pathlib import Path
 
 from elfbench.core.errors import ConfigError
 from elfbench.reporting.figures import draw_figures
+from elfbench.reporting.frontier import frontier_of, frontier_tables, markdown_tables
+from elfbench.reporting.frontier_figure import draw_frontier
 from elfbench.reporting.mixed import one_protocol_a_column
 from elfbench.reporting.page import render_page
 from elfbench.reporting.section import load_sections
@@ -26,7 +28,7 @@ class ReportFiles:
 
 
 def write_report(store: Path | str, out: Path | str, *, suite: str | None = None, mixed: bool = False) -> ReportFiles:
-    """Writes index.html, results.csv, table.md, table.tex and figures/ for the suites in `store`.
+    """Writes index.html, results.csv, table.md, table.tex and figures/ for the suites in `store`; frontier.md where one has a temperature grid.
 
     suite: a name, or NAME-DIGEST where the store holds several versions. Everything is computed before the first file is written.
     mixed: a metric that the store holds under several protocols gets a marked column for each, instead of an error.
@@ -37,14 +39,21 @@ def write_report(store: Path | str, out: Path | str, *, suite: str | None = None
         raise ConfigError("the report needs a folder", key="--out", found=str(target), allowed="a folder")
     sections = one_protocol_a_column(source, load_sections(source, suite), mixed=mixed)
     figures = {section.id: draw_figures(section) for section in sections}
-    page = render_page(source, sections, figures)
+    matched = {section.id: found for section in sections if (found := frontier_of(source, section))}
+    for name, frontier in matched.items():
+        figures[name] += filter(None, [draw_frontier(frontier)])
+    tables_at_entropy = {name: frontier_tables(frontier) for name, frontier in matched.items()}
+    page = render_page(source, sections, figures, tables_at_entropy)
     contents: dict[Path, bytes] = {target / "results.csv": results_csv(sections).encode("utf-8", "replace")}
     tables, drawn = [], []
     for section in sections:
         # One suite has plain names; several have theirs in front.
         prefix = f"{section.name}-" if len(sections) > 1 else ""
-        for suffix, text in (("md", markdown_table(section)), ("tex", latex_table(section))):
-            tables.append(target / f"{prefix}table.{suffix}")
+        texts = {"table.md": markdown_table(section), "table.tex": latex_table(section)}
+        if section.id in matched:
+            texts["frontier.md"] = markdown_tables(tables_at_entropy[section.id])
+        for name, text in texts.items():
+            tables.append(target / f"{prefix}{name}")
             contents[tables[-1]] = text.encode("utf-8", "replace")
         for figure in figures[section.id]:
             base = target / "figures" / f"{prefix}{figure.name}"
