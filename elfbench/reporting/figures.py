@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from elfbench.core.errors import PrerequisiteError
+from elfbench.reporting.dot_figure import draw_dots, too_many_curves
 from elfbench.reporting.escaping import one_line, spreadsheet
 from elfbench.reporting.palette import Style, styles
 from elfbench.reporting.section import MODEL_FAMILIES, ScoredCell, Section
@@ -78,11 +79,29 @@ def draw_figures(section: Section) -> list[Figure]:
     """All figures that the section has data for. Raises PrerequisiteError when matplotlib is missing."""
     drawn = []
     with drawing():
+        if too_many_curves(section):
+            dots = _dots(section)
+            return [dots] if dots is not None else []
         for name, caption, draw in _FIGURES:
             figure = _drawn(section, name, caption, draw)
             if figure is not None:
                 drawn.append(figure)
     return drawn
+
+
+def _dots(section: Section) -> Figure | None:
+    found = draw_dots(section)
+    if found is None:
+        return None
+    canvas, shown, metrics = found
+    data = _Data()
+    for cell in shown:
+        for metric in metrics:
+            score = cell.value(metric)
+            if score is not None:
+                data.add(cell, score)
+    caption = "Every variant on a line of its own; dots are numbers of sampling steps, bars intervals, the black line the reference."
+    return Figure("variants", caption, *rendered(canvas), data.text())
 
 
 @contextmanager

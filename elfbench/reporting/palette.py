@@ -35,3 +35,11 @@ def styles(curves: Sequence[tuple[str, str]]) -> dict[str, Style]:
         hues = _HUES.get(family, _HUES["imported"])
         found[label] = Style(hues[rank % len(hues)], _MARKERS[rank % len(_MARKERS)])
     return found
+
+
+def interpolated(count: int) -> list[str]:
+    """`count` blues from light to dark, for an ordered quantity such as steps."""
+    light, dark = (0x9C, 0xC9, 0xE8), (0x00, 0x33, 0x66)
+    shares = [place / max(1, count - 1) for place in range(count)] if count > 1 else [1.0]
+    mixed = [tuple(round(a + (b - a) * share) for a, b in zip(light, dark, strict=True)) for share in shares]
+    return ["#{:02x}{:02x}{:02x}".format(*one) for one in mixed]
