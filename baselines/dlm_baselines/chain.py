@@ -13,7 +13,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from dlm_baselines.dit import Dit
+from dlm_baselines.dit import Dit, vocabulary_parts
 from dlm_baselines.noise import Noise
 from dlm_baselines.sampling import OnStep, Sample
 from dlm_baselines.schedule import NoiseLevel, Schedule
@@ -78,9 +78,12 @@ def run_chain(
             nfe[active] += 1
             chosen = open_now[active]
             sigma = move.at_t.sigma.float().to(x_t.device).expand(len(active))
-            logits = net.logits(net.features(x_t[active], sigma)[chosen])
+            features, before = net.features(x_t[active], sigma)[chosen], x_t[open_now]
             uniforms = noise.uniform(i, (x_t.shape[1],)).to(x_t.device)[active][chosen]
-            x_t[open_now] = reverse(logits, x_t[open_now], move, uniforms)
+            parts = vocabulary_parts(len(features), net.config.vocab_size)
+            x_t[open_now] = torch.cat(
+                [reverse(net.logits(features[part]), before[part], move, uniforms[part]) for part in parts]
+            )
         if on_step is not None and i < steps:
             on_step(i, x_t)
     return Sample(x_t, nfe)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 _FREQUENCIES = 256
 _ROTARY_BASE = 10_000.0
+_LOGITS_AT_ONCE = 2**23
 
 
 @dataclass(frozen=True, slots=True)
@@ -234,6 +235,12 @@ class OutputLayer(nn.Module):
             return normed
         shift, scale = self.adaLN_modulation(condition)[:, None].chunk(2, dim=-1)
         return _modulate(normed, shift, scale)
+
+
+def vocabulary_parts(positions: int, vocab_size: int) -> Iterator[slice]:
+    """Slices of `positions` to project onto the vocabulary one after another, 2^23 logits each: memory must not grow with B L V."""
+    size = max(1, _LOGITS_AT_ONCE // vocab_size)
+    return (slice(first, first + size) for first in range(0, positions, size))
 
 
 def build_dit(config: DitConfig, *, seed: int) -> Dit:

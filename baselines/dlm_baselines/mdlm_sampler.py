@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from dlm_baselines.categorical import draw, nucleus, tempered
-from dlm_baselines.dit import Dit
+from dlm_baselines.dit import Dit, vocabulary_parts
 from dlm_baselines.noise import Noise, Shifted
 from dlm_baselines.race import RaceDtype, race
 from dlm_baselines.sampling import OnStep, Sample
@@ -79,17 +79,21 @@ def sample(
         active = open_now.any(dim=1).nonzero().squeeze(1)
         if len(active):
             nfe[active] += 1
-            chosen = open_now[active]
-            probs = _token_probs(net, x_t[active], chosen, mask_id, settings)
-            if greedy:
-                x_t[open_now] = probs.argmax(dim=-1)
-            elif settings.method == "ancestral":
-                x_t[open_now] = draw(probs, noise.uniform(2 * i + 1, (length,)).to(x_t.device)[active][chosen])
-            else:
-                weights = probs * (1.0 - still)
-                weights[:, mask_id] = still
-                uniforms = noise.uniform(i, (length, probs.shape[-1])).to(x_t.device)[open_now]
-                x_t[open_now] = race(weights, uniforms, dtype=_race_dtype(settings.method))
+            features = net.features(x_t[active])[open_now[active]]
+            uniforms = None if greedy else _uniforms(noise, i, open_now, net.config.vocab_size, settings)
+            parts = vocabulary_parts(len(features), net.config.vocab_size)
+            x_t[open_now] = torch.cat(
+                [
+                    _decided(
+                        _token_probs(net, features[part], mask_id, settings),
+                        uniforms[part] if uniforms is not None else None,
+                        still,
+                        mask_id,
+                        settings.method,
+                    )
+                    for part in parts
+                ]
+            )
         if on_step is not None and not last:
             on_step(i, x_t)
     return Sample(x_t, nfe)
@@ -135,18 +139,37 @@ def _first_hitting(
         masked = (x_t[active] == mask_id).double()
         place = draw(masked, noise.uniform(2 * i, ()).to(x_t.device)[active])
         chosen = torch.zeros_like(masked, dtype=torch.bool).scatter_(1, place[:, None], True)
-        probs = _token_probs(net, x_t[active], chosen, mask_id, settings)
+        probs = _token_probs(net, net.features(x_t[active])[chosen], mask_id, settings)
         x_t[active, place] = draw(probs, noise.uniform(2 * i + 1, ()).to(x_t.device)[active])
         if on_step is not None:
             on_step(i, x_t)
     return Sample(x_t, nfe)
 
 
-def _token_probs(net: Dit, x_t: Tensor, chosen: Tensor, mask_id: int, settings: SamplerSettings) -> Tensor:
-    """[N, V] float64: the law of the clean token at the chosen positions [R, L] of x_t [R, L], without the mask."""
-    logits = net.logits(net.features(x_t)[chosen]).double()
+def _token_probs(net: Dit, features: Tensor, mask_id: int, settings: SamplerSettings) -> Tensor:
+    """[N, V] float64: the law of the clean token at positions with features [N, D], without the mask."""
+    logits = net.logits(features).double()
     logits[:, mask_id] = -torch.inf
     return nucleus(tempered(logits, settings.temperature), settings.top_p)
+
+
+def _uniforms(noise: Noise, i: int, open_now: Tensor, vocab_size: int, settings: SamplerSettings) -> Tensor:
+    """[N], or [N, V] for a race: those of step i at the open positions [B, L]."""
+    length = open_now.shape[1]
+    if settings.method == "ancestral":
+        return noise.uniform(2 * i + 1, (length,)).to(open_now.device)[open_now]
+    return noise.uniform(i, (length, vocab_size)).to(open_now.device)[open_now]
+
+
+def _decided(probs: Tensor, uniforms: Tensor | None, still: float, mask_id: int, method: Method) -> Tensor:
+    """Ids [N] of open positions from their laws [N, V]: drawn, raced for against the mask's share `still`, or greedy without uniforms."""
+    if uniforms is None:
+        return probs.argmax(dim=-1)
+    if method == "ancestral":
+        return draw(probs, uniforms)
+    weights = probs * (1.0 - still)
+    weights[:, mask_id] = still
+    return race(weights, uniforms, dtype=_race_dtype(method))
 
 
 def _race_dtype(method: Method) -> RaceDtype:

@@ -9,15 +9,17 @@ import sys
 
 from bootstrap import corpus_bootstrap
 from conformance import conformance
+from discrete import discrete_sampling
 from diversity import diversity
 from elf import elf_sampling
 from gates import gates
 from oracle import oracle_scoring
 from timing import HEADER, row
 
-# ELF first: peak memory is measured while this process is still small.
+# ELF and the discrete samplers first: peak memory is measured while this process is still small.
 _BENCHMARKS = {
     "elf": elf_sampling,
+    "discrete": discrete_sampling,
     "oracle": oracle_scoring,
     "conformance": conformance,
     "gates": gates,
