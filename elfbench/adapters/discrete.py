@@ -25,7 +25,6 @@ from elfbench.adapters.trained import (
     randomized,
 )
 from elfbench.core.errors import ConfigError
-from elfbench.core.provenance import package_roots
 from elfbench.loading.tokenizer import Tokenizer
 from elfbench.spec.card import ModelCard
 from elfbench.spec.prompts import is_infill
@@ -196,9 +195,20 @@ class DiscreteEntry:
         net = randomized(
             build_dit(DitConfig(vocab_size=size, hidden=16, depth=1, heads=2, cond_dim=8), seed=seed), seed
         )
+        if self.system.startswith("sedd"):
+            _calm(net)
         spec = tokenizer.spec.model_copy(update={"mask_id": tokenizer.vocab_size if masked else None})
         card = self.card.model_copy(update={"tokenizer": spec, "vocab_size": size, "n_params": None})
         return DiscreteModel(card, net, system, tokenizer, "cpu")
+
+
+def _calm(net: Dit) -> None:
+    """Smaller logits: a score is their exponential, and random large ones say that everything changes in the first step."""
+    import torch
+
+    with torch.no_grad():
+        for parameter in net.output_layer.linear.parameters():
+            parameter.mul_(0.1)
 
 
 def _entry(system: str, text: TrainingText) -> DiscreteEntry:
@@ -221,8 +231,6 @@ def _entry(system: str, text: TrainingText) -> DiscreteEntry:
 
 
 MDLM_SOTU, MDLM_ORACLE = _entry("mdlm", sotu.TEXT), _entry("mdlm", oracle.TEXT)
-ORACLE_ENTRIES = {
-    system: _entry(system, oracle.TEXT)
-    for system in ("d3pm", "d3pm-uniform", "sedd", "sedd-uniform", "duo")
-    if (package_roots("dlm_baselines")[0] / "weights" / f"{system}-oracle.json").is_file()  # BOOTSTRAP
-}
+D3PM_ORACLE, D3PM_UNIFORM_ORACLE = _entry("d3pm", oracle.TEXT), _entry("d3pm-uniform", oracle.TEXT)
+SEDD_ORACLE, SEDD_UNIFORM_ORACLE = _entry("sedd", oracle.TEXT), _entry("sedd-uniform", oracle.TEXT)
+DUO_ORACLE = _entry("duo", oracle.TEXT)

@@ -64,7 +64,12 @@ class OfficialEntry:
         return discrete.DiscreteModel(self.card, net, SYSTEMS[self.system], self.tokenizer, device)
 
     def toy(self, seed: int) -> Model:
-        toys: dict[str, ModelEntry] = {"ar": ar.AR_ORACLE, "mdlm": discrete.MDLM_ORACLE, **discrete.ORACLE_ENTRIES}
+        toys: dict[str, ModelEntry] = {
+            "ar": ar.AR_ORACLE,
+            "mdlm": discrete.MDLM_ORACLE,
+            "sedd": discrete.SEDD_ORACLE,
+            "duo": discrete.DUO_ORACLE,
+        }
         return toys[self.system].toy(seed)
 
 

@@ -14,7 +14,8 @@ from elfbench.core.seeds import row_seeds
 from elfbench.registry import catalog
 from elfbench.spec.sampling import LikelihoodModel, LikelihoodRequest, SampleRequest, TraceableModel
 
-TRAINED = ("elf-sotu", "mdlm-sotu", "ar-sotu", "elf-oracle", "elf-oracle-pd", "mdlm-oracle", "ar-oracle")
+DISCRETE = ("mdlm-oracle", "d3pm-oracle", "d3pm-uniform-oracle", "sedd-oracle", "sedd-uniform-oracle", "duo-oracle")
+TRAINED = ("elf-sotu", "mdlm-sotu", "ar-sotu", "elf-oracle", "elf-oracle-pd", "ar-oracle", *DISCRETE)
 STOCHASTIC = (*TRAINED, "unigram", "trigram", "shuffled")
 
 
