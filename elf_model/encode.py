@@ -22,6 +22,7 @@ import torch
 from elf_model.encoder import Encoder, T5Encoder, encoder_mask
 from elf_model.latent_statistics import LatentStatistics, Moments, Over, write_statistics
 from elf_model.model import load_model
+from elf_model.train import check_device
 
 
 def latent_statistics(
@@ -105,8 +106,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     given = _parser().parse_args(arguments)
     try:
         statistics = _measure(given)
-    except (ValueError, ImportError) as error:
-        raise SystemExit(f"elf_model.encode: {error}") from error
+    except (ValueError, ImportError, OSError) as error:
+        sys.stderr.write(f"error: elf_model.encode: {error}\n")
+        raise SystemExit(2) from error
     write_statistics(given.statistics, statistics)
     shown = f"mean {np.mean(statistics.mean):.4g}, std {np.mean(statistics.std):.4g}"
     sys.stdout.write(f"{given.statistics}: {statistics.tokens} latents of width {statistics.dim}; {shown}\n")
@@ -114,6 +116,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def _measure(given: argparse.Namespace) -> LatentStatistics:
     encoder: Encoder
+    check_device(given.device)
     if given.t5 is not None:
         encoder = T5Encoder.from_folder(given.t5, mean=0.0, std=1.0).to(given.device)
         vocab_size, name = encoder.vocab_size, given.t5.name
@@ -153,7 +156,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--limit", type=_positive, default=None, metavar="N", help="stop after N windows")
     parser.add_argument("--batch-size", type=_positive, default=16, help="windows per forward pass (16)")
     parser.add_argument("--per-channel", action="store_true", help="one mean and deviation per channel, not for all")
-    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--device", default="cpu", help="cpu, cuda (cpu)")
     return parser
 
 

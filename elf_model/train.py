@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -22,7 +23,7 @@ from torch import Tensor
 
 from elf_model.config import ElfConfig
 from elf_model.data import DataRecipe, TextTokenizer, load_windows, local_folder
-from elf_model.encoder_recipe import BuiltEncoder, build_encoder
+from elf_model.encoder_recipe import KINDS, BuiltEncoder, build_encoder
 from elf_model.model import save_model
 from elf_model.network import ElfNetwork, build_network
 from elf_model.objective import elf_objective
@@ -37,6 +38,7 @@ from elf_model.training.recipe import TrainRecipe
 _LOG = logging.getLogger("elf_model.train")
 _RECIPES = Path(__file__).parent / "recipes"
 _OWN_KEYS = ("recipe", "system", "data", "encoder", "model")
+_ELFBENCH_CORPORA = ("oracle", "sotu")
 _IN_OUT = ("proj_kernel", "unembed_kernel")
 _SAMPLES, _SAMPLE_STEPS = 4, 32
 
@@ -57,21 +59,20 @@ class ElfRecipe:
 
 def read_recipe(name: str, changes: Sequence[str] = ()) -> ElfRecipe:
     """A packaged recipe or a .yaml file. changes: "key.key=value", as YAML. Raises ValueError naming key and remedy."""
-    content = yaml.safe_load(recipe_path(name).read_text(encoding="utf-8"))
+    content = _content(recipe_path(name))
     for change in changes:
-        key, separator, value = change.partition("=")
-        if not separator:
-            raise ValueError(f"--set {change}: expected key=value, such as optimizer.lr=0.001")
-        place = content
-        *groups, last = key.split(".")
-        for group in groups:
-            place = place.setdefault(group, {})
-        place[last] = _value(value)
+        _set(content, change)
     if content.get("system") != "elf" or "distillation" in content:
         raise ValueError(f"{name}: system is not elf, or it distills; `elfbench train {name}` runs it")
     for key in ("data", "encoder", "model"):
         if key not in content:
             raise ValueError(f"{name}: the key {key} is missing; add '{key}:'")
+        if not isinstance(content[key], dict):
+            raise ValueError(f"{key} is {content[key]!r}; allowed: 'key: value' lines below '{key}:'")
+    if content["data"].get("corpus") in _ELFBENCH_CORPORA:
+        raise ValueError(f"data.corpus is {content['data']['corpus']!r}, of elfbench; `elfbench train {name}` runs it")
+    if content["encoder"].get("kind") not in KINDS:
+        raise ValueError(f"encoder.kind is {content['encoder'].get('kind')!r}; allowed: {', '.join(KINDS)}")
     data = DataRecipe.from_dict(content["data"])
     config = ElfConfig.from_dict(content["model"])
     train = TrainRecipe.from_dict({key: value for key, value in content.items() if key not in _OWN_KEYS})
@@ -85,6 +86,29 @@ def read_recipe(name: str, changes: Sequence[str] = ()) -> ElfRecipe:
         train=train,
         content=content,
     )
+
+
+def _content(path: Path) -> dict[str, Any]:
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path.name} is no YAML: {error}") from error
+    if not isinstance(content, dict):
+        raise ValueError(f"{path.name} holds {type(content).__name__}; allowed: 'key: value' lines")
+    return content
+
+
+def _set(content: dict[str, Any], change: str) -> None:
+    key, separator, value = change.partition("=")
+    if not separator:
+        raise ValueError(f"--set {change}: expected key=value, such as optimizer.lr=0.001")
+    place = content
+    *groups, last = key.split(".")
+    for group in groups:
+        place = place.setdefault(group, {})
+        if not isinstance(place, dict):
+            raise ValueError(f"--set {change}: {group} is {place!r} and holds no keys")
+    place[last] = _value(value)
 
 
 def recipe_path(name: str) -> Path:
@@ -208,13 +232,22 @@ def _described(recipe: ElfRecipe) -> str:
     )
 
 
+def check_device(name: str) -> None:
+    """Raises ValueError for a device that torch has not here."""
+    try:
+        torch.empty(1, device=name)
+    except (RuntimeError, AssertionError) as error:
+        there = ", ".join(["cpu", *(f"cuda:{number}" for number in range(torch.cuda.device_count()))])
+        raise ValueError(f"--device is {name!r}; allowed here: {there}") from error
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """The command."""
     parser = argparse.ArgumentParser(prog="python -m elf_model.train", description="train an ELF by recipe")
     packaged = ", ".join(path.stem for path in sorted(_RECIPES.glob("elf-?-*.yaml")))
     keys = ", ".join(field.name for field in fields(TrainRecipe))
     parser.add_argument("recipe", metavar="RECIPE", help=f"a .yaml file, or one of: {packaged}")
-    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="an interrupted run continues there")
+    parser.add_argument("--out", type=Path, metavar="DIR", help="an interrupted run continues there")
     parser.add_argument("--device", default="cpu", help="cpu, cuda; with several processes: cpu or each its own GPU")
     parser.add_argument(
         "--set", action="append", default=[], metavar="KEY=VALUE", help=f"change the recipe (data.*, model.*, {keys})"
@@ -230,6 +263,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if given.dry_run:
             _LOG.info("%s", _described(recipe))
             return
+        if given.out is None:
+            raise ValueError("where to? add --out DIR, or --dry-run")
+        check_device(given.device)
         ranks = ranks_of_environment(cpu=given.device == "cpu")
         if ranks.index == 0:
             _LOG.info("%s", _described(recipe))
@@ -243,7 +279,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
             ranks=ranks,
         )
     except (ValueError, TypeError, ImportError, ArithmeticError) as error:
-        raise SystemExit(f"{given.recipe}: {error}") from error
+        sys.stderr.write(f"error: {given.recipe}: {error}\n")
+        raise SystemExit(1 if isinstance(error, ArithmeticError) else 2) from error
     finally:
         if isinstance(ranks, Accelerated):
             ranks.close()

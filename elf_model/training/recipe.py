@@ -108,4 +108,9 @@ def _build(kind: type[R], content: Mapping[str, Any], place: str) -> R:
             near = difflib.get_close_matches(key, allowed, n=1)
             hint = f"; did you mean {near[0]!r}?" if near else ""
             raise ValueError(f"unknown key {place}{key}; allowed: {', '.join(allowed)}{hint}")
+    for one in fields(kind):  # type: ignore[arg-type]
+        value = content.get(one.name)
+        wanted = {"int": int, "float": (int, float)}.get(str(one.type))
+        if wanted and one.name in content and (isinstance(value, bool) or not isinstance(value, wanted)):
+            raise ValueError(f"{place}{one.name} is {value!r}; allowed: a number ({one.type})")
     return kind(**content)

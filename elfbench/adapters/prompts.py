@@ -60,6 +60,7 @@ def templates(
                 key=f"prompts[{number}]",
                 found=f"{len(row)} tokens",
                 allowed=f"1 .. {max_length}",
+                remedy="smaller gaps {N}, or a shorter prompt",
             )
         if mask_id is not None and (row == mask_id).any():
             raise ConfigError(

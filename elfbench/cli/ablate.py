@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from elfbench.cli.output import Json, print_json, progress_display, stdout
+from elfbench.cli.output import Device, Json, print_json, progress_display, stdout
 
 
 def command(
@@ -19,7 +19,7 @@ def command(
         Path,
         typer.Option("--out", metavar="DIR", help="Trainings, store and report; the same command continues there."),
     ],
-    device: Annotated[str, typer.Option("--device", help="cpu, cuda, mps.")] = "cpu",
+    device: Device = "cpu",
     json: Json = False,
 ) -> None:
     """Train every variant of a recipe for a fixed number of steps, score its samples, and write one report.

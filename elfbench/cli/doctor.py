@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from elfbench.cli.output import Json, key_values, print_json, print_table, stderr, stdout
+from elfbench.cli.output import Device, Json, key_values, print_json, print_table, stderr, stdout
 
 
 def command(
@@ -15,7 +15,7 @@ def command(
         str | None, typer.Argument(metavar="[MODEL]", help="A model to look at instead: elfbench list models.")
     ] = None,
     weights: Annotated[Path | None, typer.Option("--weights", help="Other weights for this model.")] = None,
-    device: Annotated[str, typer.Option("--device", help="Where the model runs: cpu, cuda, mps.")] = "cpu",
+    device: Device = "cpu",
     json: Json = False,
 ) -> None:
     """What is installed, which device, which assets are present, where caches lie, and what to type for what is missing.

@@ -68,7 +68,8 @@ def _suites() -> list[dict[str, Any]]:
 def _metrics() -> list[dict[str, Any]]:
     from elfbench.registry import catalog
 
-    found = [catalog.metrics().get(name) for name in catalog.metrics().names()]
+    names = catalog.metrics().names()
+    found = [catalog.metrics().get(name) for name in names if not name.endswith(":")]
     rows = [
         {
             "name": m.name,
@@ -81,6 +82,18 @@ def _metrics() -> list[dict[str, Any]]:
             "meaning": m.description,
         }
         for m in found
+    ]
+    rows += [
+        {
+            "name": f"{name}...",
+            "unit": "",
+            "better": "",
+            "reads": "pairs",
+            "reference": "per row",
+            "meaning": "a module of Hugging Face evaluate: a local folder, or a cached name",
+        }
+        for name in names
+        if name.endswith(":")
     ]
     families = catalog.metric_families()
     return rows + [

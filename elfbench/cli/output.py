@@ -15,7 +15,33 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColum
 from rich.table import Table
 from rich.text import Text
 
+
+def usable_device(name: str) -> str:
+    """`name`, if torch can put a tensor there. torch is imported only for another device than the CPU."""
+    if name == "cpu":
+        return name
+    try:
+        import torch
+    except ImportError:
+        return name  # loading the model says what to install
+    from elfbench.core.errors import ConfigError
+
+    try:
+        torch.empty(1, device=name)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        there = ["cpu", *(f"cuda:{number}" for number in range(torch.cuda.device_count()))]
+        raise ConfigError(
+            "no such device here",
+            key="--device",
+            found=name,
+            allowed=[*there, *(["mps"] if torch.backends.mps.is_available() else [])],
+            remedy="elfbench doctor shows torch and its devices",
+        ) from error
+    return name
+
+
 Json = Annotated[bool, typer.Option("--json", help="Print exactly one JSON document on stdout.")]
+Device = Annotated[str, typer.Option("--device", help="cpu, cuda, cuda:1, mps.", callback=usable_device)]
 stderr = Console(stderr=True, highlight=False)
 # A pipe or a CI log has no width; 80 columns would fold the tables.
 stdout = Console(highlight=False, width=None if sys.stdout.isatty() or "COLUMNS" in os.environ else 120)

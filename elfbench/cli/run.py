@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from elfbench.cli.output import Json, print_json, progress_display, stderr
+from elfbench.cli.output import Device, Json, print_json, progress_display, stderr
 
 if TYPE_CHECKING:
     from elfbench.running.sampling import Refresh, Resources
@@ -23,7 +23,7 @@ def command(
     rows: Annotated[
         int | None, typer.Option("--rows", min=1, help="Rows per cell instead of the suite's; more rows extend a cell.")
     ] = None,
-    device: Annotated[str, typer.Option("--device", help="cpu, cuda, cuda:1, mps.")] = "cpu",
+    device: Device = "cpu",
     batch_size: Annotated[
         int, typer.Option("--batch-size", help="Rows per forward pass, 1 to 64. Does not change the ids.")
     ] = 64,
@@ -79,12 +79,15 @@ def command(
     if json:
         print_json(dataclasses.asdict(summary) | {"nothing_to_do": summary.nothing_to_do})
     for gap in summary.not_scored:
-        stderr.print(f"not scored: {gap['model']} {gap['metric']}: {gap['why']}", style="yellow", markup=False)
+        stderr.print(
+            f"not scored: {gap['model']} {gap['metric']}: {gap['why']}", style="yellow", markup=False, soft_wrap=True
+        )
     if summary.rows_stale:
         stderr.print(
             f"{summary.rows_stale} rows were made by other code: --refresh stale remakes them",
             style="yellow",
             markup=False,
+            soft_wrap=True,
         )
     if summary.nothing_to_do:
         stderr.print(
@@ -95,8 +98,9 @@ def command(
         stderr.print(
             f"{summary.cells} cells: {summary.rows_made} rows sampled, {summary.rows_kept} kept,{texts} {summary.scores_made} new scores in {summary.store}",
             markup=False,
+            soft_wrap=True,
         )
-    stderr.print(f"next: elfbench report {summary.store} --out DIR", style="dim", markup=False)
+    stderr.print(f"next: elfbench report {summary.store} --out DIR", style="dim", markup=False, soft_wrap=True)
 
 
 def _until_decided(

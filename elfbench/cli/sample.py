@@ -8,12 +8,12 @@ from typing import Annotated
 import typer
 from rich.text import Text
 
-from elfbench.cli.output import Json, parse_options, print_json, progress_display, stdout
+from elfbench.cli.output import Device, Json, parse_options, print_json, progress_display, stderr, stdout
 
 
 def command(
     name: Annotated[str, typer.Argument(metavar="MODEL", help="A model's name: elfbench list models.")],
-    n: Annotated[int, typer.Option("--n", "-n", help="How many texts.")] = 4,
+    n: Annotated[int | None, typer.Option("--n", "-n", help="How many texts (default 4).")] = None,
     steps: Annotated[int | None, typer.Option("--steps", help="Sampling steps (default 32).")] = None,
     seed: Annotated[int, typer.Option("--seed", help="Root seed; row i is the same for any number of rows.")] = 0,
     length: Annotated[int | None, typer.Option("--length", help="New tokens (default 64).")] = None,
@@ -26,7 +26,7 @@ def command(
         typer.Option("--prompt", metavar="TEXT", help="Text to continue; {N} in it is a gap of N tokens to fill in."),
     ] = None,
     weights: Annotated[Path | None, typer.Option("--weights", help="Other weights for this model.")] = None,
-    device: Annotated[str, typer.Option("--device", help="cpu, cuda, mps.")] = "cpu",
+    device: Device = "cpu",
     trace: Annotated[bool, typer.Option("--trace", help="Show the path of one text from noise to the end.")] = False,
     frames: Annotated[int, typer.Option("--frames", min=2, help="How many frames --trace shows.")] = 8,
     json: Json = False,
@@ -41,6 +41,8 @@ def command(
 
     options = parse_options(option)
     if trace:
+        if n not in (None, 1):
+            stderr.print(f"--trace shows one text, row 0; -n {n} is for samples without it", style="dim", markup=False)
         path = trace_path(
             name, frames, steps, seed, length=length, options=options, prompt=prompt, weights=weights, device=device
         )
@@ -53,7 +55,7 @@ def command(
     with progress_display() as reporter:
         batch = sample(
             name,
-            n,
+            4 if n is None else n,
             steps,
             seed,
             length=length,

@@ -96,7 +96,7 @@ def command(
             training=training,
         )
     for gap in missing:
-        stderr.print(f"not computed: {gap.metric}: {gap.why}", style="yellow", markup=False)
+        stderr.print(f"not computed: {gap.metric}: {gap.why}", style="yellow", markup=False, soft_wrap=True)
     if json:
         print_json({"file": file.name, "results": results, "not_computed": {gap.metric: gap.why for gap in missing}})
         return
@@ -121,11 +121,11 @@ def command(
         if "held_out" in r["detail"]:
             value, low, high = (r["detail"][key] for key in ("held_out", "held_out_low", "held_out_high"))
             held_out = f"{value:.4g} [{low:.4g}, {high:.4g}]"
-            stderr.print(f"{r['metric']} of the reference text: {held_out}", style="dim", markup=False)
+            stderr.print(f"{r['metric']} of the reference text: {held_out}", style="dim", markup=False, soft_wrap=True)
     for signature in dict.fromkeys(r["signature"] for r in results if "signature" in r):
-        stderr.print(f"sacreBLEU signature: {signature}", style="dim", markup=False)
+        stderr.print(f"sacreBLEU signature: {signature}", style="dim", markup=False, soft_wrap=True)
     if out is not None:
-        stderr.print(f"next: elfbench report {out} --out DIR", style="dim", markup=False)
+        stderr.print(f"next: elfbench report {out} --out DIR", style="dim", markup=False, soft_wrap=True)
 
 
 def _reads_features(names: Sequence[str]) -> bool:

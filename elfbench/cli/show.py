@@ -12,6 +12,9 @@ from elfbench.cli.output import Json, key_values, print_json, print_table, stdou
 if TYPE_CHECKING:
     from elfbench.store.store import Store
 
+# Of options: the long columns come last.
+_LAST = {"default": 1, "minimum": 2, "maximum": 3, "choices": 4, "meaning": 5}
+
 
 def command(
     name: Annotated[
@@ -36,7 +39,8 @@ def command(
     for key, value in nested.items():
         stdout.print(f"\n{key}", style="bold", markup=False)
         if all(isinstance(part, dict) for part in value.values()):
-            columns = sorted({field for part in value.values() for field in part if part[field] is not None})
+            fields = {field for part in value.values() for field in part if part[field] is not None}
+            columns = sorted(fields, key=lambda field: (_LAST.get(field, 0), field))
             print_table(
                 ["", *columns], [[field, *(part.get(column) for column in columns)] for field, part in value.items()]
             )
@@ -80,7 +84,7 @@ def _found(name: str, store: Path | None) -> dict[str, Any]:
             )
         } | {"parameters": dict(metric.parameters)}
     models = [one for one in catalog.models().names() if not one.endswith(":")]
-    names = [*models, *suite_paths(), *catalog.metrics().names()]
+    names = [*models, *suite_paths(), *(one for one in catalog.metrics().names() if not one.endswith(":"))]
     raise unknown("name", name, names, key="NAME", remedy="for a cell or score give --store STORE")
 
 

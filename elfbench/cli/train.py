@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from elfbench.cli.output import Json, print_json, progress_display, stderr
+from elfbench.cli.output import Device, Json, print_json, progress_display, stderr
 
 
 def command(
@@ -18,7 +18,7 @@ def command(
             "--out", metavar="DIR", help="Checkpoints, log and weights; an interrupted training continues there."
         ),
     ],
-    device: Annotated[str, typer.Option("--device", help="cpu, cuda, mps.")] = "cpu",
+    device: Device = "cpu",
     json: Json = False,
 ) -> None:
     """Train a model from a recipe. The number of steps is fixed by the recipe, so the result does not depend on the machine's speed.

@@ -66,7 +66,11 @@ def _read(corpus: str) -> Iterator[Document]:
         return _hub(corpus)
     path = Path(corpus)
     reader = _READERS.get(path.suffix.lower())
-    if reader is None or not path.is_file():
+    if reader is not None and not path.is_file():
+        raise ConfigError(
+            "there is no such file", key="corpus", found=corpus, allowed=f"a {path.suffix} file that is there"
+        )
+    if reader is None:
         allowed = ["sotu", "datasets:<id>[:<config>]", *(f"a {suffix} file" for suffix in _READERS)]
         raise ConfigError("unknown corpus", key="corpus", found=corpus, allowed=allowed)
     return (

@@ -93,6 +93,10 @@ class Registry(Generic[T]):
         if name in self._entries and not name.endswith(":"):
             return name, self._entries[name]
         family, colon, argument = name.partition(":")
+        if colon and not argument and name in self._entries:
+            raise ConfigError(
+                f"{name} needs a source", key=self.kind, found=name, allowed=f"{name}SOURCE, e.g. a folder"
+            )
         if colon and argument and family + ":" in self._entries:
             return family + ":", self._entries[family + ":"]
         # A family is no answer to a name without a colon: whoever types "mdlm" means an entry.

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from elfbench.core.canonical import array_digest, digest
-from elfbench.core.errors import ConfigError
+from elfbench.core.errors import ConfigError, unknown
 from elfbench.language.oracle import held_out_windows, oracle
 from elfbench.loading.tokenizer import packaged
 from elfbench.loading.windows import windows
@@ -58,6 +58,10 @@ def held_out(spec: SuiteLikelihood, rows: int | None = None) -> HeldOut:
 
 
 def _corpus_windows(spec: SuiteLikelihood) -> tuple[np.ndarray, str]:
+    if spec.tokenizer == ORACLE_TOKENIZER:
+        raise unknown(
+            f"corpus for tokenizer {ORACLE_TOKENIZER!r}", spec.corpus, [oracle().name], key="likelihood.corpus"
+        )
     return windows(spec.corpus, spec.split, spec.tokenizer, spec.length), packaged(spec.tokenizer).spec.digest
 
 

@@ -38,7 +38,26 @@ def recipe_content(recipe: str) -> dict[str, Any]:
     path = recipe_path(recipe)
     content = load_yaml(path)
     check_recipe(content, path.name)
+    _check_shapes(content)
     return content
+
+
+def _check_shapes(content: Mapping[str, Any]) -> None:
+    """Groups hold keys and counts are whole numbers; what the keys mean is the system's to check."""
+    for key in ("data", "model", "encoder", "optimizer"):
+        if not isinstance(content.get(key, {}), Mapping):
+            raise ConfigError(f"{key} holds keys", key=key, found=content[key], allowed="key: value lines below it")
+    for key, least in (("steps", 1), ("batch_size", 1), ("seed", 0)):
+        value = content[key]
+        if not isinstance(value, int) or isinstance(value, bool) or value < least:
+            raise ConfigError(
+                f"{key} is not a number that a training can have",
+                key=key,
+                found=repr(value),
+                allowed=f"a whole number >= {least}",
+            )
+    if "corpus" not in content["data"]:
+        raise ConfigError("a recipe names its text", key="data.corpus", remedy="add 'corpus: sotu' below 'data:'")
 
 
 def train_content(
@@ -47,6 +66,7 @@ def train_content(
     """`train` for a recipe that is at hand."""
     data = training_windows(content["data"])
     out = Path(out)
+    new = not out.exists()
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -62,7 +82,12 @@ def train_content(
         if row is not None and step % (10 * 20) == 0:
             reporter.note(f"step {step}: loss {row['loss']:.4f}, {row['tokens'] / row['seconds']:.0f} tokens/s")
 
-    result = train_weights(content, data, out, device=device, on_step=on_step)
+    try:
+        result = train_weights(content, data, out, device=device, on_step=on_step)
+    except ConfigError:
+        if new and not any(out.iterdir()):
+            out.rmdir()  # the recipe was refused before the first step
+        raise
     write_bytes(out / "weights.json", json.dumps(_record(content, result), indent=1).encode() + b"\n")
     size = result["weights"].stat().st_size / 1e6
     return {

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from elfbench.core.canonical import array_digest, digest
-from elfbench.core.errors import ConfigError
+from elfbench.core.errors import ConfigError, unknown
 from elfbench.language.oracle import oracle, training_windows
 from elfbench.loading.corpus import SPLITS, documents, split_digest
 from elfbench.spec.suite import SuiteTraining
@@ -54,4 +54,6 @@ def parsed(source: str) -> SuiteTraining:
     corpus, _, split = source.rpartition(":")
     if corpus and split in SPLITS:
         return SuiteTraining(corpus=corpus, split=split)
+    if corpus and not corpus.startswith("datasets") and not Path(source).is_file():
+        raise unknown("split", split, SPLITS, key="--training")
     return SuiteTraining(corpus=source, split="all" if Path(source).is_file() else "train")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from pathlib import Path
 
@@ -111,7 +112,11 @@ def test_a_model_file_gives_its_statistics_back(tiny_net: ElfNetwork, folder: Pa
 
 
 def test_wrong_arguments_are_told(
-    folder: Path, tiny_net: ElfNetwork, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    folder: Path,
+    tiny_net: ElfNetwork,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     np.save(tmp_path / "w.npy", WINDOWS + 5)
     np.save(tmp_path / "float.npy", WINDOWS / 2)
@@ -127,6 +132,8 @@ def test_wrong_arguments_are_told(
         "no tokens": ["--t5", str(folder), "--text", str(tmp_path / "empty.jsonl")],
         "line 2 is not JSON": ["--t5", str(folder), "--text", str(tmp_path / "bad.jsonl")],
         "encoder.folder is": ["--t5", str(tmp_path / "none"), "--windows", str(tmp_path / "w.npy")],
+        "none.safetensors": ["--model", str(tmp_path / "none.safetensors"), "--windows", str(tmp_path / "w.npy")],
+        "--device is 'gpu'": ["--t5", str(folder), "--windows", str(tmp_path / "w.npy"), "--device", "gpu"],
         "holds no contextual encoder": [
             "--model",
             str(tmp_path / "m.safetensors"),
@@ -135,9 +142,12 @@ def test_wrong_arguments_are_told(
         ],
     }
     for message, arguments in cases.items():
-        with pytest.raises(SystemExit, match=message):
+        with pytest.raises(SystemExit) as stop:
             main(["--statistics", str(tmp_path / "s.json"), *arguments])
+        assert stop.value.code == 2
+        assert re.search(message, capsys.readouterr().err)
     monkeypatch.setitem(sys.modules, "transformers", None)
-    with pytest.raises(SystemExit, match="pip install transformers"):
+    with pytest.raises(SystemExit):
         main(["--statistics", str(tmp_path / "s.json"), "--t5", str(folder), "--windows", str(tmp_path / "w.npy")])
+    assert "pip install transformers" in capsys.readouterr().err
     assert not (tmp_path / "s.json").exists()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -130,15 +131,42 @@ def test_a_dry_run_says_the_size_and_writes_nothing(tmp_path: Path, caplog: pyte
         (["elf-b-owtt"], "unknown recipe 'elf-b-owtt'; allowed: .*elf-b-owt"),
         (["none.yaml"], "there is no recipe file none.yaml"),
         (["elf-oracle-pd"], "`elfbench train elf-oracle-pd` runs it"),
+        (["elf-oracle"], "data.corpus is 'oracle', of elfbench; `elfbench train elf-oracle` runs it"),
+        (["HERE/broken.yaml"], "broken.yaml is no YAML"),
+        (["HERE/list.yaml"], "list.yaml holds list; allowed: 'key: value' lines"),
+        (["elf-b-owt", "--set", "data=3"], "data is 3; allowed: 'key: value' lines below 'data:'"),
+        (["elf-b-owt", "--set", "steps.x=3"], "--set steps.x=3: steps is 95085 and holds no keys"),
+        (["elf-b-owt", "--set", "encoder.kind=t6"], "encoder.kind is 't6'; allowed: .*t5"),
+        (["elf-b-owt", "--device", "gpu"], "--device is 'gpu'; allowed here: cpu"),
         (["elf-b-owt", "--set", "steps"], "--set steps: expected key=value"),
         (["elf-b-owt", "--set", "stepz=3"], "unknown key stepz; .*did you mean 'steps'"),
         (["elf-b-owt", "--set", "data.length=2048"], "data.length is 2048; allowed: at most model.max_length, 1024"),
         (["elf-b-owt"], "data.tokenizer is 'google-t5/t5-small', .*--allow-download.*--set data.tokenizer=FOLDER"),
     ],
 )
-def test_errors_name_key_and_remedy(arguments: list[str], message: str, tmp_path: Path) -> None:
-    with pytest.raises(SystemExit, match=message):
-        main([*arguments, "--out", str(tmp_path)])
+def test_errors_name_key_and_remedy(
+    arguments: list[str], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "broken.yaml").write_text("data: [1\n")
+    (tmp_path / "list.yaml").write_text("- 1\n")
+    out = tmp_path / "out"
+    with pytest.raises(SystemExit) as stop:
+        main([one.replace("HERE", str(tmp_path)) for one in arguments] + ["--out", str(out)])
+    assert stop.value.code == 2
+    assert re.search(message, capsys.readouterr().err)
+    assert not out.exists()
+
+
+def test_the_size_of_a_recipe_needs_no_folder(
+    caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with caplog.at_level("INFO"):
+        main(["elf-b-owt", "--dry-run"])
+    assert "104,579,940 parameters, 95,085 steps" in caplog.text
+    with pytest.raises(SystemExit) as stop:
+        main(["elf-b-owt"])
+    assert stop.value.code == 2
+    assert "add --out DIR" in capsys.readouterr().err
 
 
 def test_numbers_of_the_command_line_are_numbers() -> None:

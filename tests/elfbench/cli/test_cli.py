@@ -57,6 +57,8 @@ def test_lists_are_objects_with_a_name(kind: str) -> None:
         (("show", "mdlm"), "did you mean 'mdlm-sotu'"),
         (("train", "elf-sott", "--out", "T"), "did you mean 'elf-sotu'"),
         (("--plugin", "none.py", "list"), "no such plug-in file"),
+        (("sample", "elf-oracle", "--device", "gpu"), "no such device here"),
+        (("run", "oracle", "--out", "S", "--device", "cuda:77"), "--device"),
     ],
 )
 def test_mistakes_end_with_2_and_say_what_to_type(tmp_path: Path, arguments: tuple[str, ...], hint: str) -> None:
@@ -65,6 +67,46 @@ def test_mistakes_end_with_2_and_say_what_to_type(tmp_path: Path, arguments: tup
     assert hint in done.stderr
     assert "Traceback" not in done.stderr
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "hint"),
+    [
+        ("steps: 11000", "steps: many", "key:     steps"),
+        ("batch_size: 32", "batch_size: 0", "a whole number >= 1"),
+        ("  corpus: oracle\n", "", "data.corpus"),
+        ("optimizer:\n", "optimizer: adam\nloss:\n", "key:     optimizer"),
+        ("  lr: 0.015", "  lrr: 0.015", "did you mean 'lr'"),
+        ("  hidden: 64", "  hiden: 64", "'hidden'"),
+        ("  kind: ppmi_svd", "  kind: ppmi", "did you mean 'ppmi_svd'"),
+    ],
+)
+def test_a_wrong_recipe_ends_with_2_and_leaves_no_folder(
+    tmp_path: Path, old: str, new: str, hint: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from elf_model.train import recipe_path
+    from elfbench.cli.main import main
+
+    text = recipe_path("elf-oracle").read_text()
+    assert old in text
+    recipe = tmp_path / "mine.yaml"
+    recipe.write_text(text.replace(old, new))
+    with pytest.raises(SystemExit) as stop:
+        main(["train", str(recipe), "--out", str(tmp_path / "T")])
+    assert stop.value.code == 2
+    assert hint in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == [recipe]
+
+
+def test_a_trace_of_several_texts_says_that_it_shows_one(capsys: pytest.CaptureFixture[str]) -> None:
+    from elfbench.cli.main import main
+
+    with pytest.raises(SystemExit) as stop:
+        main(["sample", "elf-oracle", "--trace", "-n", "3", "--steps", "2", "--frames", "2"])
+    assert stop.value.code in (0, None)
+    shown = capsys.readouterr()
+    assert "100%" in shown.out
+    assert "--trace shows one text" in shown.err
 
 
 def test_score_and_report_of_hostile_foreign_samples(tmp_path: Path) -> None:
