@@ -66,7 +66,7 @@ def sample(
     if settings.method == "first_hitting":
         return _first_hitting(net, x_start, mask_id=mask_id, settings=settings, noise=noise, on_step=on_step)
     x_t, length = x_start.clone(), x_start.shape[1]
-    nfe = torch.zeros(len(x_t), dtype=torch.int64, device=x_t.device)
+    passes = _Passes(net, x_t, reuse=settings.method.startswith("race"))
     times = torch.linspace(1.0, _LAST_TIME, settings.steps + 1, dtype=torch.float64).tolist()
     for i in range(settings.steps + 1):
         last = i == settings.steps
@@ -78,8 +78,7 @@ def sample(
             open_now = x_t == mask_id
         active = open_now.any(dim=1).nonzero().squeeze(1)
         if len(active):
-            nfe[active] += 1
-            features = net.features(x_t[active])[open_now[active]]
+            features = passes.features(x_t, active)[open_now[active]]
             uniforms = None if greedy else _uniforms(noise, i, open_now, net.config.vocab_size, settings)
             parts = vocabulary_parts(len(features), net.config.vocab_size)
             x_t[open_now] = torch.cat(
@@ -96,7 +95,31 @@ def sample(
             )
         if on_step is not None and not last:
             on_step(i, x_t)
-    return Sample(x_t, nfe)
+    return Sample(x_t, passes.nfe)
+
+
+class _Passes:
+    """Forward passes, counted by row. The race draws in every step: with `reuse`, a row that did not change keeps its features."""
+
+    def __init__(self, net: Dit, x_t: Tensor, *, reuse: bool) -> None:
+        self._net, self._reuse, self._seen = net, reuse, torch.full_like(x_t, -1)
+        self._kept: Tensor | None = None
+        self.nfe = torch.zeros(len(x_t), dtype=torch.int64, device=x_t.device)
+
+    def features(self, x_t: Tensor, active: Tensor) -> Tensor:
+        """[R, L, D] of the rows `active` [R] of x_t [B, L]."""
+        if not self._reuse:
+            self.nfe[active] += 1
+            return self._net.features(x_t[active])
+        rows = active[(x_t[active] != self._seen[active]).any(dim=1)]
+        if len(rows):
+            self.nfe[rows] += 1
+            made = self._net.features(x_t[rows])
+            if self._kept is None:
+                self._kept = made.new_zeros((len(x_t), *made.shape[1:]))
+            self._kept[rows], self._seen[rows] = made, x_t[rows]
+        assert self._kept is not None
+        return self._kept[active]
 
 
 @torch.no_grad()

@@ -184,3 +184,14 @@ def _fields(net: Oracle) -> dict[str, object]:
 def test_wrong_settings_are_refused(wrong: dict[str, object], named: str) -> None:
     with pytest.raises(ValueError, match=named):
         SamplerSettings(**{"steps": 1, **wrong})  # type: ignore[arg-type]
+
+
+def test_the_race_passes_a_row_only_after_it_changed() -> None:
+    """At most one pass per unmasked token, however many steps: the prediction of an unchanged row is reused, as in the authors' cache."""
+    net, rows, length = random_net(), 4, 10
+    calls: list[int] = []
+    net.vocab_embed.register_forward_hook(lambda module, args, out: calls.append(len(args[0])))
+    settings = SamplerSettings(steps=200, method="race_float64")
+    done = sample(net, masks(rows, length, 11), mask_id=11, settings=settings, noise=BatchNoise(rows))
+    assert sum(calls) == int(done.nfe.sum())
+    assert int(done.nfe.max()) <= length
