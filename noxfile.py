@@ -143,7 +143,7 @@ def reports(session: nox.Session) -> None:
     """Remakes the committed reports from the committed checkpoints, and the tables in pages from them; or only those named after --."""
     _install(session, "-e", ".[run,report]")
     _install_assets(session)
-    suites = session.posargs or ("demo", "oracle", "gen-ppl-protocols")
+    suites = session.posargs or ("demo", "oracle", "gen-ppl-protocols", "controls-panel")
     for suite in suites:
         store = Path(session.create_tmp()) / suite
         session.run("elfbench", "run", suite, "--out", str(store), env=SMALL_MACHINE)

@@ -1,4 +1,4 @@
-"""Controls made of real text: the held-out windows themselves, their words shuffled, one of them tiled.
+"""Controls made of real text: the held-out windows themselves, their words or phrases shuffled, one of them tiled.
 
 They calibrate every table: a metric that can't tell them from a model, or ranks them above real text, says nothing.
 """
@@ -23,11 +23,13 @@ from elfbench.spec.sampling import SampleBatch, SampleRequest
 
 
 class RealText(NamedTuple):
-    """Held-out text: windows of any length, and the tokenizer they are in."""
+    """Text that no model was trained on: windows of a split and a length, and the tokenizer they are in."""
 
-    windows: Callable[[int], np.ndarray]
+    windows: Callable[[str, int], np.ndarray]
     tokenizer: Tokenizer
 
+
+HELD_OUT = "heldout"
 
 Pick = Callable[[RealText, int, int, int, dict[str, OptionValue]], np.ndarray]
 """(text, row, seed, length, options) -> ids [length]."""
@@ -64,18 +66,16 @@ class RealTextEntry:
         """Reads the held-out windows; a control has no weights and ignores device and dtype."""
         if weights is not None:
             raise ConfigError("a control has no weights", key="--weights", found=weights.name)
-        return RealTextModel(
-            self.card, RealText(lambda length: sotu.pinned_windows("heldout", length), sotu.tokenizer()), self.pick
-        )
+        return RealTextModel(self.card, RealText(sotu.pinned_windows, sotu.tokenizer()), self.pick)
 
     def toy(self, seed: int) -> RealTextModel:
-        text = RealText(lambda length: sotu.toy_windows(seed, length), sotu.toy_tokenizer())
+        text = RealText(lambda split, length: sotu.toy_windows(seed, length), sotu.toy_tokenizer())
         card = self.card.model_copy(update={"tokenizer": text.tokenizer.spec, "vocab_size": text.tokenizer.vocab_size})
         return RealTextModel(card, text, self.pick)
 
 
 def _window(text: RealText, row: int, seed: int, length: int, options: dict[str, OptionValue]) -> np.ndarray:
-    available = text.windows(length)
+    available = text.windows(str(options.get("split", HELD_OUT)), length)
     if row >= len(available):
         raise ConfigError(
             "more rows than windows of real text",
@@ -99,6 +99,20 @@ def _shuffled(text: RealText, row: int, seed: int, length: int, options: dict[st
 
 def _tiled(text: RealText, row: int, seed: int, length: int, options: dict[str, OptionValue]) -> np.ndarray:
     return _window(text, int(options["window"]), seed, length, options)
+
+
+def _phrases(text: RealText, row: int, seed: int, length: int, options: dict[str, OptionValue]) -> np.ndarray:
+    """Runs of `words` words from random windows, one behind the other."""
+    generator, size = row_generator(seed, 0), int(options["words"])
+    bank = text.windows(HELD_OUT, sotu.LENGTH)
+    words: list[str] = []
+    # A word has one id or more.
+    while len(words) < length:
+        # The first and the last word of a window may be cut.
+        whole = text.tokenizer.decode(bank[generator.integers(len(bank))]).split()[1:-1]
+        start = int(generator.integers(max(1, len(whole) - size + 1)))
+        words += whole[start : start + size]
+    return text.tokenizer.encode(" " + " ".join(words))[:length]
 
 
 def _card(
@@ -135,6 +149,14 @@ REAL_TEXT = RealTextEntry(
         "real text",
         "Held-out real text: window number = row. The ceiling of every table.",
         "reference",
+        {
+            "split": OptionSpec(
+                type="str",
+                default=HELD_OUT,
+                choices=(HELD_OUT, "validation"),
+                meaning="validation: text of other years",
+            )
+        },
         stochastic=False,
     ),
     _window,
@@ -148,6 +170,17 @@ SHUFFLED = RealTextEntry(
         stochastic=True,
     ),
     _shuffled,
+)
+PHRASE_BANK = RealTextEntry(
+    _card(
+        "phrase-bank",
+        "phrases shuffled",
+        "Runs of a few words from random held-out windows: right phrases, no sentence.",
+        "control",
+        {"words": OptionSpec(type="int", default=5, minimum=1, maximum=32, meaning="words in a phrase")},
+        stochastic=True,
+    ),
+    _phrases,
 )
 TILED = RealTextEntry(
     _card(

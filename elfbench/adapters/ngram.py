@@ -1,4 +1,4 @@
-"""Unigram and trigram samplers fitted on the train split: the least that a trained model has to beat.
+"""Unigram, bigram and trigram samplers fitted on the train split: the least that a trained model has to beat.
 
 An order-n model picks, with probability 1 - `backoff`, the token behind a random training occurrence of the last n-1 tokens (the maximum
 likelihood estimate), and otherwise, or when that context was never seen, does the same one order lower. Order 1 draws a random token.
@@ -39,14 +39,24 @@ class ContextIndex:
         return self.followers[picked], high > low
 
 
-def build_index(windows: np.ndarray, order: int, vocab_size: int) -> ContextIndex:
-    """The index of `windows` [N, L]; contexts do not cross windows."""
+def sorted_contexts(windows: np.ndarray, order: int, vocab_size: int) -> tuple[np.ndarray, np.ndarray]:
+    """(keys [M] sorted, places [M]) of all contexts of `order` - 1 tokens in `windows` [N, L]; contexts do not cross windows.
+
+    A place counts through the flat windows and is that of the token behind the context.
+    """
     length = windows.shape[1] - order + 1
     keys = np.zeros((len(windows), length), dtype=np.int64)
     for offset in range(order - 1):
         keys = keys * vocab_size + windows[:, offset : offset + length]
+    places = np.arange(windows.size).reshape(windows.shape)[:, order - 1 :].reshape(-1)
     ranking = np.argsort(keys, axis=None, kind="stable")
-    return ContextIndex(keys.reshape(-1)[ranking], windows[:, order - 1 :].reshape(-1)[ranking])
+    return keys.reshape(-1)[ranking], places[ranking]
+
+
+def build_index(windows: np.ndarray, order: int, vocab_size: int) -> ContextIndex:
+    """The index of `windows` [N, L]; contexts do not cross windows."""
+    keys, places = sorted_contexts(windows, order, vocab_size)
+    return ContextIndex(keys, windows.reshape(-1)[places])
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,6 +137,15 @@ _BACKOFF = OptionSpec(
 
 UNIGRAM = NgramEntry(
     _card("unigram", "unigram sampler", "Independent tokens with the train split's frequencies.", {}), order=1
+)
+BIGRAM = NgramEntry(
+    _card(
+        "bigram",
+        "bigram sampler",
+        "Each token drawn from its training followers after the last token.",
+        {"backoff": _BACKOFF},
+    ),
+    order=2,
 )
 TRIGRAM = NgramEntry(
     _card(

@@ -139,7 +139,11 @@ def _loss_metric(name: str) -> Metric:
             f"{name} is pooled over rows, so it can be no loss gate",
             key="gates.loss",
             found=name,
-            allowed=[one for one in catalog.metrics().names() if catalog.metrics().get(one).per_row is not None],
+            allowed=[
+                one
+                for one in catalog.metrics().names()
+                if not one.endswith(":") and catalog.metrics().get(one).per_row is not None
+            ],
             remedy="make it a floor gate",
         )
     return metric

@@ -15,8 +15,8 @@ from functools import partial
 
 import numpy as np
 
-from elfbench.metrics.pairs import leave_one_out, library_version, pooled_estimate
-from elfbench.spec.metric import Estimate, EstimateContext, Metric, Rows, column
+from elfbench.metrics.pairs import leave_one_out, library_version, per_example, pooled_estimate
+from elfbench.spec.metric import CorpusScore, Estimate, EstimateContext, Metric, Rows
 
 ORDER = 4
 _COLUMNS = (*(f"matches_{n}" for n in range(1, ORDER + 1)), *(f"totals_{n}" for n in range(1, ORDER + 1)))
@@ -63,7 +63,7 @@ def bleu_of_counts(counts: np.ndarray, *, effective_order: bool) -> np.ndarray:
 
 def bleu(rows: Rows, reference: Rows | None, context: EstimateContext, *, effective_order: bool) -> Estimate:
     """Corpus BLEU of the pooled counts."""
-    counts = np.stack([column(rows, name) for name in COUNTS], axis=1)
+    counts = per_example(rows, names=COUNTS)
     pooled = counts.sum(axis=0)
     value = float(bleu_of_counts(pooled[None], effective_order=effective_order)[0])
     without = bleu_of_counts(leave_one_out(counts), effective_order=effective_order)
@@ -74,7 +74,7 @@ def bleu(rows: Rows, reference: Rows | None, context: EstimateContext, *, effect
         "reference_tokens": target,
         **{f"precision_{n}": _percent(pooled[n - 1], pooled[ORDER + n - 1]) for n in range(1, ORDER + 1)},
     }
-    return pooled_estimate(value, without, context, name="bleu", detail=detail)
+    return pooled_estimate(value, without, context, name="bleu", detail=detail, rows=rows)
 
 
 def _brevity(sample: int, reference: int) -> float:
@@ -87,6 +87,10 @@ def _percent(part: int, whole: int) -> float:
     return 100.0 * float(part) / float(whole) if whole else 0.0
 
 
+def _corpus(*, effective_order: bool) -> CorpusScore:
+    return CorpusScore(partial(per_example, names=COUNTS), partial(bleu_of_counts, effective_order=effective_order))
+
+
 _BLEU = Metric(
     name="bleu",
     version=1,
@@ -97,6 +101,7 @@ _BLEU = Metric(
     estimate=partial(bleu, effective_order=False),
     parameters={"signature": "nrefs:1|case:mixed|eff:no|tok:13a|smooth:exp"},
     paired="output",
+    corpus=_corpus(effective_order=False),
     length_sensitive=False,
     description="Corpus BLEU of the samples against one reference each: sacreBLEU's default, cased, 13a tokens.",
 )
@@ -108,6 +113,7 @@ BLEU_ELF = replace(
     measurement="bleu_lc",
     estimate=partial(bleu, effective_order=True),
     parameters={"signature": "nrefs:1|case:lc|eff:yes|tok:13a|smooth:exp"},
+    corpus=_corpus(effective_order=True),
     protocol="elf",
     description="Corpus BLEU as the ELF paper prints it: lowercased, effective order. Not comparable with cased BLEU.",
 )

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from functools import partial
 
 import numpy as np
 
-from elfbench.metrics.pairs import leave_one_out, pooled_estimate
-from elfbench.spec.metric import Estimate, EstimateContext, Metric, Rows, column
+from elfbench.metrics.pairs import leave_one_out, per_example, pooled_estimate
+from elfbench.spec.metric import CorpusScore, Estimate, EstimateContext, Metric, Rows
 
 ORDER = 6
 BETA = 2.0
@@ -47,11 +48,11 @@ def chrf_of_counts(counts: np.ndarray) -> np.ndarray:
 
 def chrf(rows: Rows, reference: Rows | None, context: EstimateContext) -> Estimate:
     """Corpus chrF2 of the pooled counts."""
-    counts = np.stack([column(rows, name) for name in COUNTS], axis=1)
+    counts = per_example(rows, names=COUNTS)
     value = float(chrf_of_counts(counts.sum(axis=0)[None])[0])
     without = chrf_of_counts(leave_one_out(counts))
     detail: dict[str, float | int | str] = {"characters": int(counts[:, 0].sum())}
-    return pooled_estimate(value, without, context, name="chrf", detail=detail)
+    return pooled_estimate(value, without, context, name="chrf", detail=detail, rows=rows)
 
 
 def _characters(text: str, n: int) -> Counter[str]:
@@ -69,6 +70,7 @@ CHRF = Metric(
     estimate=chrf,
     parameters={"character_order": ORDER, "word_order": 0, "beta": BETA, "case": "mixed"},
     paired="output",
+    corpus=CorpusScore(partial(per_example, names=COUNTS), chrf_of_counts),
     length_sensitive=False,
     description="F score of character n-grams against one reference each, recall weighted twice; kinder to word forms than BLEU.",
 )

@@ -7,7 +7,7 @@ from functools import partial
 
 import numpy as np
 
-from elfbench.metrics.pairs import mean_of_rows
+from elfbench.metrics.pairs import mean_corpus, mean_of_rows
 from elfbench.spec.metric import Metric
 
 
@@ -27,6 +27,7 @@ EXACT_MATCH = Metric(
     estimate=partial(mean_of_rows, name="exact_match", bounds=(0.0, 1.0)),
     parameters={"equal": "up to white space"},
     paired="output",
+    corpus=mean_corpus("exact_match"),
     length_sensitive=False,
     description="Share of samples that equal their reference, white space aside.",
 )

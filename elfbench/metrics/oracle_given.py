@@ -8,14 +8,15 @@ of them.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
 from elfbench.language.oracle import SMOOTHING, oracle
 from elfbench.language.sentences import first_broken
 from elfbench.metrics.estimate import as_estimate
-from elfbench.metrics.pairs import COVERS
-from elfbench.spec.metric import Estimate, EstimateContext, Metric, Rows, column
+from elfbench.metrics.pairs import COVERS, over_examples, per_example
+from elfbench.spec.metric import Estimate, EstimateContext, Metric, Rows
 from elfbench.statistics.interval import Interval
 from elfbench.statistics.ratio import ratio_of_sums
 
@@ -40,16 +41,17 @@ def given_rows(texts: Sequence[str], inputs: Sequence[str]) -> dict[str, np.ndar
 
 def nll_given(rows: Rows, reference: Rows | None, context: EstimateContext) -> Estimate:
     """Sum of nll_nats / sum of words."""
-    words = column(rows, "n_words")
-    interval = ratio_of_sums(column(rows, "nll_nats"), words, level=context.level, name="oracle_nll_given")
+    nats, words = per_example(rows, names=("nll_nats", "n_words")).T
+    found = ratio_of_sums(nats, words, level=context.level, name="oracle_nll_given")
+    interval = replace(found, method=over_examples(found.method, rows))
     return as_estimate(interval, COVERS, {"words": int(words.sum())})
 
 
 def grammatical_given(rows: Rows, reference: Rows | None, context: EstimateContext) -> Estimate:
     """Sum of grammatical sentences / sum of sentences."""
-    sentences = column(rows, "n_sentences")
-    found = ratio_of_sums(column(rows, "n_grammatical"), sentences, level=context.level, name="grammatical_given")
-    inside = Interval(found.value, max(found.low, 0.0), min(found.high, 1.0), found.method)
+    right, sentences = per_example(rows, names=("n_grammatical", "n_sentences")).T
+    found = ratio_of_sums(right, sentences, level=context.level, name="grammatical_given")
+    inside = Interval(found.value, max(found.low, 0.0), min(found.high, 1.0), over_examples(found.method, rows))
     return as_estimate(inside, COVERS, {"sentences": int(sentences.sum())})
 
 

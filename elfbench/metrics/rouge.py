@@ -12,7 +12,7 @@ from functools import partial
 
 import numpy as np
 
-from elfbench.metrics.pairs import library_version, mean_of_rows
+from elfbench.metrics.pairs import library_version, mean_corpus, mean_of_rows
 from elfbench.spec.metric import Metric
 
 KINDS = {"rouge_1": "rouge1", "rouge_2": "rouge2", "rouge_l": "rougeL"}
@@ -43,6 +43,7 @@ def _metric(name: str, title: str, what: str) -> Metric:
         estimate=partial(mean_of_rows, name=name, bounds=(0.0, 100.0)),
         parameters={"kind": KINDS[name], "stemmer": "porter", "average": "mean over rows"},
         paired="output",
+        corpus=mean_corpus(name),
         length_sensitive=False,
         description=f"{what} shared with the reference, F measure with stemming, mean over rows (package rouge-score).",
     )

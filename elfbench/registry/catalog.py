@@ -95,6 +95,8 @@ _METRICS = {
     "bleu_elf": "elfbench.metrics.bleu:BLEU_ELF",
     **{f"rouge_{kind}": f"elfbench.metrics.rouge:ROUGE_{kind.upper()}" for kind in ("1", "2", "l")},
     "chrf": "elfbench.metrics.chrf:CHRF",
+    "bleu_mbr": "elfbench.metrics.mbr:BLEU_MBR",
+    "evaluate:": "elfbench.metrics.hf_evaluate:open_metric",
     "exact_match": "elfbench.metrics.exact_match:EXACT_MATCH",
     "nfe": "elfbench.metrics.cost:NFE",
     "positions": "elfbench.metrics.cost:POSITIONS",

@@ -1,7 +1,8 @@
 """One metric of two cells: the difference with its interval, its p-value, an effect size, and which side it speaks for.
 
 Metrics that are ratios of sums over rows compare by the delta method, paired where both cells draw from one root seed (row i has the same
-seed in both). Of pooled metrics only the stored intervals are known: they count as independent normals.
+seed in both). Metrics of samples beside references, such as BLEU, compare example by example. Of other pooled metrics only the stored
+intervals are known: they count as independent normals.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import numpy as np
 from scipy.stats import norm
 
 from elfbench.registry import catalog
+from elfbench.reporting.corpus_difference import corpus_difference, shared_examples
 from elfbench.reporting.numbers import bound
 from elfbench.reporting.pairs import Pair, Side
 from elfbench.spec.measure import Measure
@@ -87,7 +89,7 @@ def _has_rows(scores: tuple[Score, Score]) -> bool:
     """Whether the installed metric has statistics by row, and is the one that was scored."""
     if _is_likelihood(scores[0]):
         return True
-    if scores[0].metric not in catalog.metrics():
+    if scores[0].metric not in catalog.metrics().names():
         return False
     metric = catalog.metrics().get(scores[0].metric)
     return metric.per_row is not None and metric.version == scores[0].version
@@ -106,6 +108,9 @@ def compared(pair: Pair, name: str, scores: tuple[Score, Score], stored: Sequenc
     described = _described(pair.a, scores[0]) or _described(pair.b, scores[1]) or {}
     has_rows, is_cost = _has_rows(scores), _is_cost(scores[0])
     numbers: dict[str, Any] = _delta_method(pair, name, scores, stored) if has_rows else _pooled(scores)
+    if (shared := None if has_rows else shared_examples(pair, scores)) is not None:
+        numbers |= (found := corpus_difference(shared))
+        numbers |= _effects(found["difference"], found["low"], found["high"], _implied_spread(scores))
     if is_cost:
         # The spread of a row is no scale for a cost.
         numbers["effect"] = numbers["effect_low"] = numbers["effect_high"] = None
@@ -191,17 +196,9 @@ def _paired(pair: Pair, a: RowSums, b: RowSums, *, same_texts: bool) -> tuple[Ro
 
 def _pooled(scores: tuple[Score, Score]) -> dict[str, Any]:
     """Values and intervals only. A skewed or clipped interval counts with its longer arm, at both sides."""
-    errors = [
-        max(score.high - score.value, score.value - score.low) / float(norm.isf((1.0 - score.level) / 2.0))
-        for score in scores
-    ]
-    difference, error = scores[1].value - scores[0].value, math.hypot(*errors)
+    difference, error = scores[1].value - scores[0].value, math.hypot(*_errors(scores))
     half = error * float(norm.isf((1.0 - _LEVEL) / 2.0))
     p = 2.0 * float(norm.sf(abs(difference) / error)) if error > 0.0 else 1.0 if difference == 0.0 else 0.0
-    # The standard error of n rows implies the spread of one, whatever the estimator: that of its jackknife pseudo-values.
-    spread = _pooled_spread(
-        *((error * math.sqrt(score.n), score.n) for error, score in zip(errors, scores, strict=True))
-    )
     return {
         "a": scores[0].value,
         "b": scores[1].value,
@@ -210,13 +207,26 @@ def _pooled(scores: tuple[Score, Score]) -> dict[str, Any]:
         "low": difference - half,
         "high": difference + half,
         "p": p,
-        **_effects(difference, difference - half, difference + half, spread),
+        **_effects(difference, difference - half, difference + half, _implied_spread(scores)),
         "n_a": scores[0].n,
         "n_b": scores[1].n,
         "paired": False,
         "method": "stored intervals as independent normals",
         "notes": [],
     }
+
+
+def _errors(scores: tuple[Score, Score]) -> list[float]:
+    return [
+        max(score.high - score.value, score.value - score.low) / float(norm.isf((1.0 - score.level) / 2.0))
+        for score in scores
+    ]
+
+
+def _implied_spread(scores: tuple[Score, Score]) -> float:
+    """The standard error of n rows implies the spread of one, whatever the estimator: that of its jackknife pseudo-values."""
+    both = zip(_errors(scores), scores, strict=True)
+    return _pooled_spread(*((error * math.sqrt(score.n), score.n) for error, score in both))
 
 
 def _pooled_spread(a: tuple[float, int], b: tuple[float, int]) -> float:

@@ -21,9 +21,9 @@ def render_page(
     store: Store,
     sections: list[Section],
     figures: Mapping[str, list[Figure]],
-    matched: Mapping[str, list[TextTable]],
+    further: Mapping[str, Mapping[str, list[TextTable]]],
 ) -> str:
-    """The page's HTML. figures and matched (tables at matched entropy): by the section's id."""
+    """The page's HTML. figures, and further tables under their headings: by the section's id."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     environment = Environment(
@@ -37,7 +37,7 @@ def render_page(
     return environment.get_template("page.html.j2").render(
         title=" and ".join(str(section.suite["title"]) for section in sections),
         sections=[
-            _section_view(store, section, figures[section.id]) | {"matched": matched.get(section.id, [])}
+            _section_view(store, section, figures[section.id]) | {"further": further.get(section.id, {})}
             for section in sections
         ],
     )

@@ -7,10 +7,11 @@ from pathlib import Path
 
 from elfbench.core.errors import ConfigError
 from elfbench.reporting.figures import draw_figures
-from elfbench.reporting.frontier import frontier_of, frontier_tables, markdown_tables
+from elfbench.reporting.frontier import TextTable, frontier_of, frontier_tables, markdown_tables
 from elfbench.reporting.frontier_figure import draw_frontier
 from elfbench.reporting.mixed import one_protocol_a_column
 from elfbench.reporting.page import render_page
+from elfbench.reporting.panel import panel_tables
 from elfbench.reporting.section import load_sections
 from elfbench.reporting.tables import latex_table, markdown_table, results_csv
 from elfbench.store.atomic import write_bytes
@@ -28,7 +29,8 @@ class ReportFiles:
 
 
 def write_report(store: Path | str, out: Path | str, *, suite: str | None = None, mixed: bool = False) -> ReportFiles:
-    """Writes index.html, results.csv, table.md, table.tex and figures/ for the suites in `store`; frontier.md where one has a temperature grid.
+    """Writes index.html, results.csv, table.md, table.tex and figures/ for the suites in `store`; frontier.md where one has a temperature grid,
+    panel.md where one has a panel.
 
     suite: a name, or NAME-DIGEST where the store holds several versions. Everything is computed before the first file is written.
     mixed: a metric that the store holds under several protocols gets a marked column for each, instead of an error.
@@ -39,11 +41,15 @@ def write_report(store: Path | str, out: Path | str, *, suite: str | None = None
         raise ConfigError("the report needs a folder", key="--out", found=str(target), allowed="a folder")
     sections = one_protocol_a_column(source, load_sections(source, suite), mixed=mixed)
     figures = {section.id: draw_figures(section) for section in sections}
-    matched = {section.id: found for section in sections if (found := frontier_of(source, section))}
+    panels = {section.id: shown for section in sections if (shown := panel_tables(section))}
+    # A cold sampler in a panel is a control and no grid.
+    grids = [section for section in sections if section.id not in panels]
+    matched = {section.id: found for section in grids if (found := frontier_of(source, section))}
     for name, frontier in matched.items():
         figures[name] += filter(None, [draw_frontier(frontier)])
     tables_at_entropy = {name: frontier_tables(frontier) for name, frontier in matched.items()}
-    page = render_page(source, sections, figures, tables_at_entropy)
+    extra = {section.id: _titled(tables_at_entropy.get(section.id), panels.get(section.id)) for section in sections}
+    page = render_page(source, sections, figures, extra)
     contents: dict[Path, bytes] = {target / "results.csv": results_csv(sections).encode("utf-8", "replace")}
     tables, drawn = [], []
     for section in sections:
@@ -52,6 +58,8 @@ def write_report(store: Path | str, out: Path | str, *, suite: str | None = None
         texts = {"table.md": markdown_table(section), "table.tex": latex_table(section)}
         if section.id in matched:
             texts["frontier.md"] = markdown_tables(tables_at_entropy[section.id])
+        if section.id in panels:
+            texts["panel.md"] = markdown_tables(panels[section.id])
         for name, text in texts.items():
             tables.append(target / f"{prefix}{name}")
             contents[tables[-1]] = text.encode("utf-8", "replace")
@@ -68,3 +76,9 @@ def write_report(store: Path | str, out: Path | str, *, suite: str | None = None
     for path, content in contents.items():
         write_bytes(path, content)
     return ReportFiles(target / "index.html", target / "results.csv", tuple(tables), tuple(drawn))
+
+
+def _titled(matched: list[TextTable] | None, panel: list[TextTable] | None) -> dict[str, list[TextTable]]:
+    """The page's further tables by their heading."""
+    titled = {"At matched entropy": matched, "What each metric rejects": panel}
+    return {title: tables for title, tables in titled.items() if tables}

@@ -17,10 +17,10 @@ from elfbench.core.errors import ConfigError
 from elfbench.core.seeds import row_seeds
 from elfbench.registry import catalog
 from elfbench.running.held_out import HeldOut
+from elfbench.running.metric_plan import MetricPlan
 from elfbench.running.plan import PlannedCell
 from elfbench.running.reporter import Reporter
 from elfbench.running.sampling import Refresh, Resources, discard, how_made, stale_ranges
-from elfbench.running.scoring import MetricPlan
 from elfbench.spec.cell import Cell, likelihood_cell
 from elfbench.spec.metric import EstimateContext, Rows, Score
 from elfbench.spec.sampling import LikelihoodBatch, LikelihoodModel, LikelihoodRequest

@@ -19,6 +19,7 @@ from elfbench.language.sentences import judge
 from elfbench.metrics.bleu import bleu_counts
 from elfbench.metrics.chrf import chrf_counts
 from elfbench.metrics.exact_match import exact_rows
+from elfbench.metrics.mbr import mbr_counts
 from elfbench.metrics.memorization import memorization_rows
 from elfbench.metrics.oracle_given import given_rows
 from elfbench.metrics.pairs import library_version, parted
@@ -33,9 +34,18 @@ from elfbench.store.store import Store
 
 _VERSIONS = {"tokens": 1, "judge_nll": 1, "features": 1, "surface": 1, "oracle": 1, "cost": 1}
 _VERSIONS |= {"memorization": 1, "sanity": 1, "leftovers": 1} | dict.fromkeys(BY_MEASUREMENT, 1)
-_PAIRED = {"bleu_mixed": 1, "bleu_lc": 1, "rouge": 1, "chrf": 1, "exact": 1, "oracle_given": 1}
+_PAIRED = {
+    "bleu_mixed": 1,
+    "bleu_lc": 1,
+    "bleu_mbr": 1,
+    "rouge": 1,
+    "chrf": 1,
+    "exact": 1,
+    "oracle_given": 1,
+    "pairs": 1,
+}
 """Measurements of samples beside their references or prompts, whole texts: no measuring tokenizer, no window."""
-_LIBRARIES = {"bleu_mixed": "sacrebleu", "bleu_lc": "sacrebleu", "rouge": "rouge-score"}
+_LIBRARIES = {**dict.fromkeys(("bleu_mixed", "bleu_lc", "bleu_mbr"), "sacrebleu"), "rouge": "rouge-score"}
 
 
 def measurement_protocol(name: str, instruments: Instruments) -> dict[str, Any]:
@@ -198,6 +208,7 @@ _MEASURES: dict[str, Callable[[list[str], Instruments], pa.Table]] = {
     "oracle": _oracle,
     "bleu_mixed": lambda pairs, _: _paired(partial(bleu_counts, lowercase=False), pairs),
     "bleu_lc": lambda pairs, _: _paired(partial(bleu_counts, lowercase=True), pairs),
+    "bleu_mbr": lambda groups, _: pa.table(mbr_counts(groups)),
     "rouge": lambda pairs, _: _paired(rouge_rows, pairs),
     "chrf": lambda pairs, _: _paired(chrf_counts, pairs),
     "oracle_given": lambda pairs, _: _paired(given_rows, pairs),

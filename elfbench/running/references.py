@@ -20,6 +20,8 @@ class Reference:
 
     name: str
     texts: tuple[str, ...]
+    draws: int = 1
+    """Rows in turn that are of one example, where every row has a text."""
 
     @property
     def digest(self) -> str:

@@ -10,14 +10,16 @@ from elfbench.core.canonical import file_digest
 from elfbench.core.errors import ConfigError
 from elfbench.loading.tokenizer import packaged
 from elfbench.loading.windows import windows
+from elfbench.registry import catalog
 from elfbench.running.held_out import held_out
 from elfbench.running.instruments import Instruments
 from elfbench.running.likelihood import TextsScored, score_likelihoods, score_texts, with_likelihoods
+from elfbench.running.metric_plan import MetricPlan, plan_metrics
 from elfbench.running.plan import PlannedCell, planned_cells
 from elfbench.running.references import Reference, Targets
 from elfbench.running.reporter import Quiet, Reporter
 from elfbench.running.sampling import Refresh, Resources, Sampled, sample_cells
-from elfbench.running.scoring import MetricPlan, measure_for, plan_metrics, score_cell
+from elfbench.running.scoring import measure_for, score_cell
 from elfbench.running.suites import load_suite
 from elfbench.spec.suite import Suite, SuiteReference
 from elfbench.store.store import Store
@@ -104,6 +106,9 @@ def suite_record(
     for model in document["models"]:
         # A path says nothing on another machine; the content does.
         model["weights"] = model["weights"] and f"sha256:{file_digest(Path(model['weights']))}"
+    for metric in document["metrics"]:
+        if ":" in metric["name"]:
+            metric["name"] = catalog.metrics().get(metric["name"]).name
     return {
         "suite": document,
         "command": f"elfbench run {suite.suite} --out STORE",
@@ -134,8 +139,8 @@ def _targets(planned: list[PlannedCell]) -> Targets | None:
     if prompts is None:
         return None
     return {
-        "output": Reference(f"outputs of {prompts.name}", prompts.row_outputs()),
-        "input": Reference(f"inputs of {prompts.name}", prompts.row_inputs()),
+        "output": Reference(f"outputs of {prompts.name}", prompts.row_outputs(), prompts.draws),
+        "input": Reference(f"inputs of {prompts.name}", prompts.row_inputs(), prompts.draws),
     }
 
 

@@ -13,9 +13,10 @@ from elfbench.loading.corpus import documents
 from elfbench.loading.samples import load_references, load_texts
 from elfbench.registry import catalog
 from elfbench.running.instruments import Instruments
+from elfbench.running.metric_plan import MetricPlan, plan_metrics
 from elfbench.running.references import Reference, Targets
 from elfbench.running.reporter import Quiet, Reporter
-from elfbench.running.scoring import MetricPlan, Missing, measure_for, plan_metrics, score_cell
+from elfbench.running.scoring import Missing, measure_for, score_cell
 from elfbench.running.training_text import parsed
 from elfbench.spec.cell import Cell
 from elfbench.spec.measure import Measure

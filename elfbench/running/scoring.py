@@ -2,56 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+
+import numpy as np
 
 from elfbench.core.canonical import digest, text_digest
 from elfbench.core.errors import ConfigError, ElfbenchError
-from elfbench.metrics.pairs import joined
-from elfbench.registry import catalog
+from elfbench.metrics.mbr import joined_draws
+from elfbench.metrics.pairs import EXAMPLE, joined
 from elfbench.running import measuring
-from elfbench.running.held_out import HeldOut
 from elfbench.running.instruments import Instruments
-from elfbench.running.references import Reference, Targets, paired_texts, under_protocol
+from elfbench.running.metric_plan import OF_DRAWS, MetricPlan
+from elfbench.running.references import Reference
 from elfbench.running.reporter import Reporter
 from elfbench.spec.judging import BY_MEASUREMENT
-from elfbench.spec.metric import EstimateContext, Metric, Rows, Score, usable_rows
-from elfbench.spec.suite import SuiteMetric
-from elfbench.store.blocks import Columns, identity
+from elfbench.spec.metric import EstimateContext, Rows, Score, usable_rows
+from elfbench.store.blocks import Columns
+from elfbench.store.corpus_rows import write_rows_of_score
 from elfbench.store.shards import StoredRows
 from elfbench.store.store import Store
-
-
-@dataclass(frozen=True, slots=True)
-class MetricPlan:
-    """A metric under its full protocol, for some number of rows."""
-
-    metric: Metric
-    n_requested: int
-    protocol: Mapping[str, Any]
-    targets: Reference | None = None
-    """For a paired metric: the text beside every row, in row order."""
-
-    @property
-    def fingerprint(self) -> str:
-        """Tables refuse to mix these."""
-        return digest(identity(self.protocol))
-
-    def describe(self) -> dict[str, Any]:
-        """What the suite record keeps of it."""
-        return {
-            "metric": self.metric.name,
-            "version": self.metric.version,
-            "title": self.metric.title,
-            "unit": self.metric.unit,
-            "direction": self.metric.direction,
-            "description": self.metric.description,
-            "fingerprint": self.fingerprint,
-            "protocol": dict(self.protocol),
-            "n_requested": self.n_requested,
-            "needs_reference": self.metric.needs_reference,
-        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,75 +32,8 @@ class Missing:
     why: str
 
 
-def plan_metrics(
-    wanted: Sequence[SuiteMetric],
-    instruments: Instruments,
-    reference: Reference | None,
-    targets: Targets | None = None,
-    *,
-    rows: int,
-    level: float,
-    held_out: HeldOut | None = None,
-) -> list[MetricPlan]:
-    """The metrics with families expanded; `targets` are the texts beside rows for metrics that compare pairs, `held_out` those that
-    models score.
-
-    Raises ConfigError for an unknown metric, protocol, or a missing reference.
-    """
-    plans: dict[str, MetricPlan] = {}
-    for request in wanted:
-        for name in catalog.expand_metrics(request.name):
-            metric = under_protocol(catalog.metrics().get(name), request.protocol)
-            if metric.measurement == "likelihood":
-                plans[metric.name] = likelihood_plan(metric, held_out, request.rows, level)
-                continue
-            n_requested = min(request.rows or rows, rows)
-            if metric.needs_reference and reference is None:
-                raise ConfigError(
-                    f"{name} compares with reference text",
-                    key="reference",
-                    found="none",
-                    remedy="add 'reference:' to the suite, or --reference CORPUS|FILE",
-                )
-            beside = paired_texts(metric, targets or {}, n_requested) if metric.paired else None
-            protocol = _protocol(metric, instruments, beside or reference, level)
-            plans[metric.name] = MetricPlan(metric, n_requested, protocol, beside)
-    return list(plans.values())
-
-
-def likelihood_plan(metric: Metric, held_out: HeldOut | None, rows: int | None, level: float) -> MetricPlan:
-    """The plan of a metric that reads what models make of held-out text. Raises ConfigError where there is no such text."""
-    if held_out is None:
-        raise ConfigError(
-            f"{metric.name} is a model's own likelihood of held-out text; samples do not have it",
-            key="likelihood",
-            found="none",
-            remedy="add 'likelihood:' to the suite; for texts of your own, a judge's is bits_per_byte",
-        )
-    protocol = {
-        "metric": metric.name,
-        "version": metric.version,
-        "parameters": dict(metric.parameters),
-        "measurement": {"measurement": "likelihood", "version": 1, "texts": held_out.describe()},
-        "interval": {"level": level, "seed": 0},
-    }
-    n_texts = len(held_out.texts)
-    return MetricPlan(metric, min(rows or n_texts, n_texts), protocol)
-
-
-def _protocol(metric: Metric, instruments: Instruments, reference: Reference | None, level: float) -> dict[str, Any]:
-    document: dict[str, Any] = {
-        "metric": metric.name,
-        "version": metric.version,
-        "parameters": dict(metric.parameters),
-        "measurement": measuring.measurement_protocol(metric.measurement, instruments),
-        "interval": {"level": level, "seed": 0},
-    }
-    if metric.length_sensitive and metric.measurement != "cost":
-        document["short_rows"] = instruments.measure.short
-    if (metric.needs_reference or metric.paired) and reference is not None:
-        document["reference"] = reference.describe()
-    return document
+_UNSTORED = ("cost", "pairs")
+"""Read from the rows themselves whenever they are scored."""
 
 
 def measure_for(
@@ -142,7 +45,7 @@ def measure_for(
     reporter: Reporter,
 ) -> None:
     """Makes the measurements that `plans` need, one stage per kind so that progress has one unit."""
-    for name in dict.fromkeys(plan.metric.measurement for plan in plans if plan.metric.measurement != "cost"):
+    for name in dict.fromkeys(plan.metric.measurement for plan in plans if plan.metric.measurement not in _UNSTORED):
         readers = [plan for plan in plans if plan.metric.measurement == name]
         most = max(plan.n_requested for plan in readers)
         targets = readers[0].targets
@@ -168,6 +71,7 @@ _STAGES = {
     "oracle": "parsing",
     "bleu_mixed": "counting n-grams",
     "bleu_lc": "counting n-grams, lowercased",
+    "bleu_mbr": "comparing draws",
     "rouge": "comparing words",
     "chrf": "counting characters",
     "exact": "comparing",
@@ -219,6 +123,8 @@ def _score(
     metric, window = plan.metric, instruments.measure.window
     if metric.measurement == "cost":
         used = _cost_rows(rows, n, plan)
+    elif metric.measurement == "pairs":
+        used = _pairs(rows, n, plan, instruments)
     else:
         texts = _measured_texts(metric.measurement, rows, n, plan.targets, instruments)
         columns = measuring.measured(metric.measurement, texts, instruments, store, reporter)
@@ -233,9 +139,9 @@ def _score(
                 f"too few usable rows of {name}: {side.n} of {side.n_requested} ({side.n_dropped} empty or shorter than the window), at least {metric.min_rows}",
                 key=metric.name,
             )
-    level = plan.protocol["interval"]["level"]
+    level, rows_digest = plan.protocol["interval"]["level"], _rows_digest(rows, n, plan)
     estimate = metric.estimate(used, other, EstimateContext(level=level, seed=0, window=window))
-    return Score(
+    score = Score(
         cell=cell_id,
         metric=metric.name,
         version=metric.version,
@@ -252,9 +158,12 @@ def _score(
         method=estimate.method,
         covers=estimate.covers,
         detail=dict(estimate.detail),
-        rows_digest=_rows_digest(rows, n, plan),
+        rows_digest=rows_digest,
         reference_digest=_reference_digest(plan, reference),
     )
+    if metric.corpus is not None:
+        write_rows_of_score(store, score, texts)
+    return score
 
 
 def _measured_texts(
@@ -262,14 +171,30 @@ def _measured_texts(
 ) -> list[str]:
     """The texts of the first n rows that `measurement` reads, each with its reference where there are `targets`."""
     texts = (rows.texts if measuring.view(measurement, instruments) == "final" else rows.raw_texts)[:n]
-    return texts if targets is None else joined(texts, targets.texts[: len(texts)])
+    if targets is None:
+        return texts
+    beside = targets.texts[: len(texts)]
+    return joined_draws(texts, beside, targets.draws) if measurement == OF_DRAWS else joined(texts, beside)
 
 
 def _usable(plan: MetricPlan, columns: Columns, instruments: Instruments) -> Rows:
     """Rows that the metric may use; an empty sample has a reference all the same, so paired metrics leave nothing out."""
-    if plan.metric.paired:
-        return Rows(columns.values, n=columns.n, n_requested=plan.n_requested, n_dropped=0)
+    if plan.targets is not None:
+        values = {**columns.values, EXAMPLE: np.arange(columns.n) // plan.targets.draws}
+        return Rows(values, n=columns.n, n_requested=plan.n_requested, n_dropped=0)
     return usable_rows(plan.metric, columns.values, plan.n_requested, instruments.measure)
+
+
+def _pairs(rows: StoredRows, n: int, plan: MetricPlan, instruments: Instruments) -> Rows:
+    """The texts themselves, for metrics that count nothing by row."""
+    assert plan.targets is not None
+    texts = (rows.texts if instruments.measure.view == "final" else rows.raw_texts)[:n]
+    columns = {
+        "samples": texts,
+        "references": list(plan.targets.texts[:n]),
+        EXAMPLE: np.arange(n) // plan.targets.draws,
+    }
+    return Rows(columns, n=n, n_requested=plan.n_requested, n_dropped=0)
 
 
 def _reference_digest(plan: MetricPlan, reference: Reference | None) -> str | None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
@@ -61,6 +61,16 @@ PerRow = Callable[[Rows], tuple[np.ndarray, np.ndarray]]
 """rows -> (numerator [n], denominator [n]): the metric, or its logarithm, is the sum of the first over the sum of the second."""
 
 
+class CorpusScore(NamedTuple):
+    """A score of samples beside their references that is a function of sums over examples, such as BLEU: what paired
+    tests of two systems resample."""
+
+    statistics: Callable[[Rows], np.ndarray]
+    """rows -> [E, K], one row per example."""
+    of_sums: Callable[[np.ndarray], np.ndarray]
+    """sums [M, K] -> scores [M]."""
+
+
 @dataclass(frozen=True, slots=True)
 class Metric:
     """A registered metric."""
@@ -88,6 +98,8 @@ class Metric:
     """Its sufficient statistics by row, where it is a ratio of sums: what gates and comparisons rest on. None for pooled metrics."""
     per_row_scale: Literal["value", "log"] = "value"
     """log: the ratio of sums is the metric's logarithm (gen-PPL), so that its differences are relative changes of the metric."""
+    corpus: CorpusScore | None = None
+    """Its statistics by example, where it is paired with references: comparisons of two systems rest on them."""
     prepare: Prepare | None = None
     """Which rows its protocol uses and what they count as; None: rows that are not empty, as measured."""
     of: str = ""

@@ -130,6 +130,30 @@ class SuiteGates(Record):
     """Fewest rows of a decision, and the first look of `run --until-decided`."""
 
 
+class PanelBand(Record):
+    """Where a metric accepts a row: its interval reaches into [low, high]. An absent end is open."""
+
+    low: float | None = None
+    high: float | None = None
+
+    @model_validator(mode="after")
+    def _some_values_are_outside(self) -> PanelBand:
+        if self.low is None and self.high is None:
+            raise ValueError("a band has 'low', 'high' or both")
+        if self.low is not None and self.high is not None and self.low >= self.high:
+            raise ValueError(f"low {self.low} is not below high {self.high}")
+        return self
+
+
+class SuitePanel(Record):
+    """Bands, fixed before controls are sampled, at which real text is accepted: the report tells which metric rejects which control."""
+
+    bands: Mapping[str, PanelBand] = Field(min_length=1)
+    """By metric."""
+    controls: tuple[str, ...] = ()
+    """Labels of rows that count as controls though their entry is a model, such as a cold sampler."""
+
+
 class Suite(Record):
     """A whole suite."""
 
@@ -157,6 +181,23 @@ class Suite(Record):
     gates: SuiteGates | None = None
     """Its gates, for a suite that CI decides by; `rows` is then the most that a decision may take."""
 
+    panel: SuitePanel | None = None
+    """Bands that tell controls from real text."""
+
+    @model_validator(mode="after")
+    def _panel_is_measured(self) -> Suite:
+        if self.panel is None:
+            return self
+        measured = {metric.name for metric in self.metrics}
+        if unmeasured := sorted(self.panel.bands.keys() - measured):
+            raise ValueError(
+                f"panel.bands: {unmeasured[0]} is not among the metrics by its own name: add it to 'metrics'"
+            )
+        labels = {model.label for model in self.models}
+        if unknown := [label for label in self.panel.controls if label not in labels]:
+            raise ValueError(f"panel.controls: no model has the label {unknown[0]!r}: give the row that 'label'")
+        return self
+
     @model_validator(mode="after")
     def _likelihood_is_read(self) -> Suite:
         if self.likelihood is not None and all(metric.name != LIKELIHOOD_METRIC for metric in self.metrics):
@@ -171,6 +212,6 @@ class Suite(Record):
         return digest(self.document())
 
     def document(self) -> dict[str, Any]:
-        """The content; a suite without prompts, likelihood or training has the document, and the digest, of before there were any."""
-        absent = {name for name in ("prompts", "likelihood", "training") if getattr(self, name) is None}
+        """The content; a suite without one of the keys below has the document, and the digest, of before there was one."""
+        absent = {name for name in ("prompts", "likelihood", "training", "panel") if getattr(self, name) is None}
         return self.model_dump(mode="json", exclude=absent or None)

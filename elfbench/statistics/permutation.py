@@ -50,10 +50,15 @@ def paired_permutation(
     # In one order whatever the given one, because a seeded draw is of positions.
     order = np.lexsort(np.concatenate([left, right]))
     left, right = left[:, order], right[:, order]
-    exact = 2**n <= _EXACT_UP_TO
-    swaps = _all_swaps(n) if exact else _drawn_swaps(n, draws)
+    exact, blocks = swaps(n, draws)
     moved = right - left
-    return _tested(left, right, (moved @ block.T for block in swaps), exact)
+    return _tested(left, right, (moved @ block.T for block in blocks), exact)
+
+
+def swaps(n: int, draws: Resampling) -> tuple[bool, Iterator[NDArray[np.float64]]]:
+    """Whether all arrangements of n pairs are few enough, and blocks [r, n] of them or of a seeded sample: 1 swaps."""
+    exact = 2**n <= _EXACT_UP_TO
+    return exact, _all_swaps(n) if exact else _drawn_swaps(n, draws)
 
 
 def unpaired_permutation(

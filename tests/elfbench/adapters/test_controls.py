@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import itertools
 import math
 from collections import Counter
 
@@ -7,8 +8,9 @@ import numpy as np
 import pytest
 
 from elfbench.adapters import sotu
-from elfbench.adapters.controls import REAL_TEXT, SHUFFLED, TILED
-from elfbench.adapters.ngram import TRIGRAM, UNIGRAM, build_index
+from elfbench.adapters.adversarial import NGRAM_COPY, PREDICTABLE_NONSENSE
+from elfbench.adapters.controls import PHRASE_BANK, REAL_TEXT, SHUFFLED, TILED
+from elfbench.adapters.ngram import BIGRAM, TRIGRAM, UNIGRAM, NgramEntry, build_index
 from elfbench.core.errors import ConfigError
 from elfbench.core.seeds import row_seeds
 from elfbench.running.sample import sample_request
@@ -26,6 +28,13 @@ def test_real_text_is_the_window_of_the_row() -> None:
     assert batch.raw_texts[0].startswith(batch.texts[0])
 
 
+def test_real_text_of_other_years_is_the_validation_split() -> None:
+    batch = REAL_TEXT.load().sample(_request(5, split="validation"))
+    assert np.array_equal(batch.tokens, sotu.pinned_windows("validation", 64)[:5])
+    with pytest.raises(ConfigError, match="validation"):
+        REAL_TEXT.load().sample(_request(1, split="train"))
+
+
 def test_more_rows_than_windows_is_an_error() -> None:
     count = len(sotu.pinned_windows("heldout", 1024))
     request = SampleRequest((count,), (1,), 1024)
@@ -39,6 +48,20 @@ def test_shuffled_keeps_the_words_and_loses_their_order() -> None:
         assert before != after
         kept = Counter(before.split()) & Counter(after.split())
         assert kept.total() > 0.75 * len(before.split())
+
+
+def test_phrases_are_real_and_what_joins_them_is_not() -> None:
+    windows = sotu.pinned_windows("heldout", 64)
+    texts = "\n".join(" ".join(sotu.tokenizer().decode(row).split()) for row in windows)
+    joined = []
+    for text in PHRASE_BANK.load().sample(_request(16, words=4)).texts:
+        # The last phrase may be cut by the row's end.
+        words = text.split()[:-4]
+        phrases = [" ".join(words[i : i + 4]) for i in range(0, len(words) - 3, 4)]
+        assert len(phrases) >= 6
+        assert all(phrase in texts for phrase in phrases)
+        joined += [f"{one} {then}" in texts for one, then in itertools.pairwise(phrases)]
+    assert np.mean(joined) < 0.02
 
 
 def test_tiled_repeats_one_window() -> None:
@@ -79,16 +102,17 @@ def _law(counts: dict[tuple[int, ...], Counter[int]], backoff: float, context: t
     return own / own.sum() if not context else (1 - backoff) * own / own.sum() + backoff * lower
 
 
-def test_trigram_nll_is_the_closed_form_given_its_contexts() -> None:
+@pytest.mark.parametrize(("entry", "order"), [(BIGRAM, 2), (TRIGRAM, 3)])
+def test_ngram_nll_is_the_closed_form_given_its_contexts(entry: NgramEntry, order: int) -> None:
     """On a toy language: the surprise of samples under the model's exact law equals that law's entropy, in the mean."""
-    toy = TRIGRAM.toy(0)
+    toy = entry.toy(0)
     counts = _followers(sotu.toy_windows(0, 32))
     batch = toy.sample(_request(300, length=6, backoff=0.3))
     laws: dict[tuple[int, ...], np.ndarray] = {}
     surprise, entropy = [], []
     for row in batch.tokens.tolist():
         for position in range(len(row)):
-            context = tuple(row[max(0, position - 2) : position])
+            context = tuple(row[max(0, position - order + 1) : position])
             law = laws.setdefault(context, _law(counts, 0.3, context))
             surprise.append(-math.log(law[row[position]]))
             entropy.append(-float((law[law > 0] * np.log(law[law > 0])).sum()))
@@ -104,7 +128,11 @@ def test_context_index_draws_every_follower_evenly() -> None:
     assert seen.tolist() == [True, True, True, False]
 
 
-@pytest.mark.parametrize("entry", [REAL_TEXT, SHUFFLED, TILED, UNIGRAM, TRIGRAM])
+@pytest.mark.parametrize(
+    "entry",
+    [REAL_TEXT, SHUFFLED, PHRASE_BANK, TILED, UNIGRAM, BIGRAM, TRIGRAM, NGRAM_COPY, PREDICTABLE_NONSENSE],
+    ids=lambda entry: entry.card.name,
+)
 def test_rows_do_not_depend_on_the_batch(entry: object) -> None:
     model = entry.load()  # type: ignore[attr-defined]
     whole = model.sample(_request(64)).tokens

@@ -8,7 +8,7 @@ from elfbench.metrics import pairs as pairs_module
 from elfbench.metrics.bleu import BLEU, BLEU_ELF, COUNTS, bleu_counts, bleu_of_counts
 from elfbench.metrics.chrf import CHRF, chrf_counts
 from elfbench.metrics.exact_match import EXACT_MATCH, exact_rows
-from elfbench.metrics.pairs import joined, parted
+from elfbench.metrics.pairs import EXAMPLE, joined, parted
 from elfbench.metrics.rouge import KINDS, ROUGE_1, ROUGE_2, ROUGE_L, rouge_rows
 from elfbench.spec.metric import Estimate, EstimateContext, Metric, Rows
 
@@ -176,3 +176,29 @@ def test_a_missing_package_is_told_with_the_line_to_type(monkeypatch: pytest.Mon
     for measure in (lambda: bleu_counts(["a"], ["a"], lowercase=True), lambda: rouge_rows(["a"], ["a"])):
         with pytest.raises(PrerequisiteError, match=r"pip install 'elfbench\[evaluate\]'"):
             measure()
+
+
+@pytest.mark.parametrize("metric", [BLEU, CHRF, EXACT_MATCH])
+def test_draws_of_one_example_do_not_narrow_an_interval(metric: Metric) -> None:
+    """Every row three times says no more than once: value and interval stay, by whatever method they are made."""
+    if metric is BLEU:
+        pytest.importorskip("sacrebleu")
+    samples, references = _pairs(4, 40)
+    samples = [two if row % 3 else one for row, (one, two) in enumerate(zip(samples, references, strict=True))]
+    measures = {
+        "bleu": lambda *pair: bleu_counts(*pair, lowercase=False),
+        "chrf": chrf_counts,
+        "exact_match": exact_rows,
+    }
+    columns = measures[metric.name](samples, references)
+    once = _estimate(metric, columns)
+    thrice = {name: np.repeat(values, 3) for name, values in columns.items()} | {EXAMPLE: np.repeat(np.arange(40), 3)}
+    found = _estimate(metric, thrice)
+    assert found.value == pytest.approx(once.value)
+    assert "examples" in found.method
+    if metric is EXACT_MATCH:  # two bootstraps
+        assert found.high - found.low == pytest.approx(once.high - once.low, rel=0.1)
+    else:
+        assert (found.low, found.high) == pytest.approx((once.low, once.high))
+    apart = _estimate(metric, {name: np.repeat(values, 3) for name, values in columns.items()})
+    assert apart.high - apart.low < 0.7 * (found.high - found.low)

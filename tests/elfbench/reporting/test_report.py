@@ -54,8 +54,9 @@ def _metric(name: str) -> dict[str, object]:
 
 
 def _fill(
-    store: Store, *, label: str = "", rows: list[tuple] = ROWS, without: tuple[str, str] | None = None, version: int = 1
-) -> None:  # type: ignore[type-arg]
+    store: Store, *, label: str = "", rows: list[tuple] = ROWS, without: tuple[str, str] | None = None, version: int = 1,
+    panel: dict[str, object] | None = None,
+) -> None:  # type: ignore[type-arg]  # fmt: skip
     cells = []
     for model, family, steps, *values in rows:
         cell = Cell(
@@ -103,6 +104,7 @@ def _fill(
         "title": "A test" + label,
         "description": "Rough.",
         "measure": {"view": "final", "window": 36, "tokenizer": "judge"},
+        **({"panel": panel} if panel else {}),
     }
     store.write_suite(
         "test",
@@ -168,6 +170,16 @@ def test_nothing_in_the_page_is_live(store: Store, tmp_path: Path) -> None:
     assert all(target.startswith("data:image/png;base64,") for target in links.targets)
     assert "default-src 'none'" in page
     assert "\u202e" not in page
+
+
+def test_a_panel_is_a_file_and_a_part_of_the_page(store: Store, tmp_path: Path) -> None:
+    _fill(store, panel={"bands": {"mauve": {"low": 0.9}}, "controls": []})
+    files = write_report(store.root, tmp_path / "R")
+    assert tmp_path / "R" / "panel.md" in files.tables
+    text = (tmp_path / "R" / "panel.md").read_text()
+    assert "| MAUVE | at least 0.9 |" in text
+    assert "| tiled | control | 1 of 1 |" in text
+    assert "What each metric rejects" in files.page.read_text()
 
 
 def test_hostile_labels_are_text_in_every_format(store: Store, tmp_path: Path) -> None:
