@@ -143,7 +143,16 @@ def reports(session: nox.Session) -> None:
     """Remakes the committed reports from the committed checkpoints, and the tables in pages from them; or only those named after --."""
     _install(session, "-e", ".[run,report]")
     _install_assets(session)
-    suites = session.posargs or ("demo", "oracle", "gen-ppl-protocols", "controls-panel")
+    suites = session.posargs or (
+        "demo",
+        "oracle",
+        "oracle-continuation",
+        "oracle-likelihood",
+        "oracle-distilled",
+        "gen-ppl-protocols",
+        "controls-panel",
+        "float32",
+    )
     for suite in suites:
         store = Path(session.create_tmp()) / suite
         session.run("elfbench", "run", suite, "--out", str(store), env=SMALL_MACHINE)
