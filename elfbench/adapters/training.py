@@ -91,15 +91,23 @@ def train_weights(
 ) -> dict[str, Any]:
     """Trains the recipe on `windows` [N, L] and writes `out/weights.safetensors`; returns its path, n_params, steps, tokens and log.
 
+    In processes that `accelerate launch` or torchrun started, the run is shared, and `first` says whether this one wrote the files.
     Raises ConfigError for keys that the system or the loop does not know, and when the numbers stop being finite.
     """
     from elf_model.training.loop import NotFinite
+    from elf_model.training.ranks import Accelerated, ranks_of_environment
     from elf_model.training.recipe import TrainRecipe
 
+    ranks = ranks_of_environment(cpu=device == "cpu")
+    if isinstance(ranks, Accelerated):
+        device = ranks.device
+    if ranks.count > 1 and "distillation" in content:
+        raise ConfigError("distillation runs in one process", key="distillation", found=f"{ranks.count} processes")
+    shared = {"ranks": ranks} if ranks.count > 1 else {}
     try:
         recipe = TrainRecipe.from_dict({key: content[key] for key in _LOOP_KEYS if key in content})
         assembly = _assemble(content, windows, device)
-        result = assembly.fit(windows, recipe, out, device=device, on_step=on_step)
+        result = assembly.fit(windows, recipe, out, device=device, on_step=on_step, **shared)
     except NotFinite as error:
         raise ConfigError(
             "training stopped: a number is not finite",
@@ -115,9 +123,18 @@ def train_weights(
         "last": result.log[-1] if result.log else {},
     }
     weights = out / "weights.safetensors"
-    assembly.save(weights, {name: value.cpu() for name, value in result.weights.items()}, notes)
+    if ranks.index == 0:
+        assembly.save(weights, {name: value.cpu() for name, value in result.weights.items()}, notes)
+    ranks.gather(ranks.index)  # nobody reads the file before it is there
     n_params = sum(parameter.numel() for parameter in assembly.net.parameters())
-    return {"weights": weights, "n_params": n_params, "steps": result.steps, "tokens": result.tokens, "log": result.log}
+    return {
+        "weights": weights,
+        "n_params": n_params,
+        "steps": result.steps,
+        "tokens": result.tokens,
+        "log": result.log,
+        "first": ranks.index == 0,
+    }
 
 
 def _assemble(content: Mapping[str, Any], windows: np.ndarray, device: str) -> Assembly:

@@ -88,7 +88,8 @@ def train_content(
         if new and not any(out.iterdir()):
             out.rmdir()  # the recipe was refused before the first step
         raise
-    write_bytes(out / "weights.json", json.dumps(_record(content, result), indent=1).encode() + b"\n")
+    if result["first"]:
+        write_bytes(out / "weights.json", json.dumps(_record(content, result), indent=1).encode() + b"\n")
     size = result["weights"].stat().st_size / 1e6
     return {
         "recipe": content["recipe"],
