@@ -233,4 +233,4 @@ def _entry(system: str, text: TrainingText) -> DiscreteEntry:
 MDLM_SOTU, MDLM_ORACLE = _entry("mdlm", sotu.TEXT), _entry("mdlm", oracle.TEXT)
 D3PM_ORACLE, D3PM_UNIFORM_ORACLE = _entry("d3pm", oracle.TEXT), _entry("d3pm-uniform", oracle.TEXT)
 SEDD_ORACLE, SEDD_UNIFORM_ORACLE = _entry("sedd", oracle.TEXT), _entry("sedd-uniform", oracle.TEXT)
-DUO_ORACLE = _entry("duo", oracle.TEXT)
+DUO_SOTU, DUO_ORACLE = _entry("duo", sotu.TEXT), _entry("duo", oracle.TEXT)

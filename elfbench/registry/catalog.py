@@ -32,6 +32,7 @@ _MODELS = {
     "d3pm-uniform-oracle": "elfbench.adapters.discrete:D3PM_UNIFORM_ORACLE",
     "sedd-oracle": "elfbench.adapters.discrete:SEDD_ORACLE",
     "sedd-uniform-oracle": "elfbench.adapters.discrete:SEDD_UNIFORM_ORACLE",
+    "duo-sotu": "elfbench.adapters.discrete:DUO_SOTU",
     "duo-oracle": "elfbench.adapters.discrete:DUO_ORACLE",
     "ar-oracle": "elfbench.adapters.ar:AR_ORACLE",
     "exact-oracle": "elfbench.adapters.oracle_controls:EXACT",

@@ -15,7 +15,7 @@ from elfbench.registry import catalog
 from elfbench.spec.sampling import LikelihoodModel, LikelihoodRequest, SampleRequest, TraceableModel
 
 DISCRETE = ("mdlm-oracle", "d3pm-oracle", "d3pm-uniform-oracle", "sedd-oracle", "sedd-uniform-oracle", "duo-oracle")
-TRAINED = ("elf-sotu", "mdlm-sotu", "ar-sotu", "elf-oracle", "elf-oracle-pd", "ar-oracle", *DISCRETE)
+TRAINED = ("elf-sotu", "mdlm-sotu", "duo-sotu", "ar-sotu", "elf-oracle", "elf-oracle-pd", "ar-oracle", *DISCRETE)
 STOCHASTIC = (*TRAINED, "unigram", "trigram", "shuffled")
 
 
