@@ -30,9 +30,9 @@ def test_the_ends_are_safe() -> None:
 def test_the_tail_is_not_cut() -> None:
     """Head .5 and 50,000 tail ids that share .5: float32 races at 1,024 steps lose the tail, an inverse CDF in float64 does not."""
     probs = torch.cat([torch.tensor([0.5]), torch.full((50_000,), 1e-5)]).double()
-    uniforms = (torch.arange(4000, dtype=torch.float64) + 0.5) / 4000
-    ids = draw(probs.expand(4000, -1), uniforms)
-    assert float((ids > 0).double().mean()) == pytest.approx(0.5, abs=1e-3)
+    uniforms = (torch.arange(1000, dtype=torch.float64) + 0.5) / 1000
+    ids = draw(probs.expand(1000, -1), uniforms)
+    assert float((ids > 0).double().mean()) == pytest.approx(0.5, abs=1.1e-3)
     tail = ids[ids > 0].double()
     assert float(tail.mean()) == pytest.approx(25_000, rel=0.01)
 

@@ -144,6 +144,7 @@ def test_shipped_recipe_is_small_enough(tmp_path: Path) -> None:
     assert path.stat().st_size <= 2_500_000
 
 
+@pytest.mark.slow
 def test_counting_is_learned_and_sampled() -> None:
     """Windows count modulo 11 from a random start; after training, most sampled tokens follow their neighbor."""
     config = ElfConfig(

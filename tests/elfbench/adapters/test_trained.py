@@ -41,7 +41,7 @@ def test_ids_are_equal_at_batch_1_8_and_64(name: str) -> None:
     model = catalog.models().get(name).load()
     request = _request(name, 64)
     whole = model.sample(request)
-    for size, stop in ((1, 16), (8, 64)):
+    for size, stop in ((1, 6), (8, 64)):
         parts = [model.sample(request.part(start, start + size)) for start in range(0, stop, size)]
         assert np.array_equal(np.concatenate([part.tokens for part in parts]), whole.tokens[:stop])
         assert np.array_equal(np.concatenate([part.nfe for part in parts]), whole.nfe[:stop])

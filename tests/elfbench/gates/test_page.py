@@ -23,6 +23,7 @@ def _commands() -> list[list[str]]:
     return [shlex.split(line)[1:] for block in blocks for line in block.splitlines() if line.startswith("elfbench ")]
 
 
+@pytest.mark.slow
 def test_every_command_of_the_page_works(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     suite = load_suite("gate")
     small = suite.model_copy(update={"models": (SuiteModel(name="exact-oracle"), SuiteModel(name="bigram-oracle"))})
