@@ -151,6 +151,7 @@ def reports(session: nox.Session) -> None:
         "oracle-distilled",
         "gen-ppl-protocols",
         "controls-panel",
+        "frontier",
         "float32",
     )
     for suite in suites:
