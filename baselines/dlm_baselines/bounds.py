@@ -12,10 +12,11 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from dlm_baselines import absorbing, d3pm, duo, sedd, uniform_state
+from dlm_baselines import d3pm, duo, sedd, uniform_state
 from dlm_baselines.dit import Dit
 from dlm_baselines.likelihood import Bound, BoundSettings, stratified_bound
 from dlm_baselines.noise import Noise
+from dlm_baselines.noising import noised
 from dlm_baselines.schedule import Schedule
 
 _SMALLEST_TIME = 1e-5
@@ -88,12 +89,7 @@ def _bound(
     def integrand(points: Tensor, number: int) -> Tensor:
         t = times(points).to(x_data.device)[:, None]
         level, coins = schedule(t), noise.uniform(number, (length,)).to(x_data.device)
-        if mask_id is None:
-            x_t = uniform_state.draw_marginal(x_data, level.alpha, coins, size)
-            seen = torch.ones_like(x_t, dtype=torch.bool)
-        else:
-            x_t = absorbing.draw_marginal(x_data, level.alpha, coins, mask_id)
-            seen = x_t == mask_id  # the others contribute exactly 0
+        x_t, seen = noised(x_data, level.alpha, coins, mask_id=mask_id, vocab_size=size)
         logits = net.logits(net.features(x_t, level.sigma[:, 0].float())[seen]).double()
         values = terms(logits, x_t[seen], x_data[seen], t.expand_as(x_t)[seen]).double()
         total = torch.zeros(rows, dtype=torch.float64, device=x_data.device)

@@ -45,3 +45,8 @@ def nucleus(probabilities: Tensor, top_p: float) -> Tensor:
     before = ranked.cumsum(dim=-1) - ranked
     kept = torch.where(before < top_p * ranked.sum(dim=-1, keepdim=True), ranked, 0.0)
     return torch.zeros_like(probabilities).scatter_(-1, order, kept)
+
+
+def gathered(values: Tensor, ids: Tensor) -> Tensor:
+    """The entries [...] of values [..., V] at ids [...]."""
+    return values.gather(-1, ids[..., None]).squeeze(-1)

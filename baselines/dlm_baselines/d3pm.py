@@ -16,8 +16,10 @@ import torch
 from torch import Tensor, nn
 
 from dlm_baselines import absorbing, uniform_state
+from dlm_baselines.categorical import gathered
 from dlm_baselines.dit import Dit
 from dlm_baselines.noise import Noise
+from dlm_baselines.noising import noised
 from dlm_baselines.schedule import Schedule, log_linear, stratified_times
 from elf_model.training.loop import Loss
 
@@ -45,7 +47,7 @@ def step_kl(
     """
     if mask_id is None:
         return _uniform_kl(log_probs, x_t, x_data, alpha_t, alpha_s)
-    at_data, at_mask = _gathered(log_probs, x_data).double(), log_probs[..., mask_id].double()
+    at_data, at_mask = gathered(log_probs, x_data).double(), log_probs[..., mask_id].double()
     return torch.where(x_t == mask_id, _absorbing_kl(at_data, at_mask, alpha_t, alpha_s), 0.0)
 
 
@@ -54,7 +56,7 @@ def reconstruction_terms(log_probs: Tensor, x_data: Tensor) -> Tensor:
 
     MDLM's code adds it to the sum above, which bounds a model whose last token is drawn once more from x_theta(. | x_0, t=0).
     """
-    return -_gathered(log_probs, x_data)
+    return -gathered(log_probs, x_data)
 
 
 def grid_times(uniforms: Tensor, steps: int) -> Tensor:
@@ -81,12 +83,7 @@ def d3pm_loss(
         t = grid_times(noise.uniform(0, ()), steps)[:, None]
         at_t, at_s = schedule(t), schedule((t - 1.0 / steps).clamp_min(0.0))
         coins = noise.uniform(1, (x_data.shape[1],))
-        if mask_id is None:
-            x_t = uniform_state.draw_marginal(x_data, at_t.alpha, coins, net.config.vocab_size)
-            seen = torch.ones_like(x_t, dtype=torch.bool)
-        else:
-            x_t = absorbing.draw_marginal(x_data, at_t.alpha, coins, mask_id)
-            seen = x_t == mask_id  # the others contribute exactly 0
+        x_t, seen = noised(x_data, at_t.alpha, coins, mask_id=mask_id, vocab_size=net.config.vocab_size)
         features = net.features(x_t, at_t.sigma[:, 0].float())
         log_probs = mean_log_probs(net.logits(features[seen]))
         alpha_t, alpha_s = (level.alpha.expand_as(x_data)[seen] for level in (at_t, at_s))
@@ -100,10 +97,6 @@ def d3pm_loss(
         return Loss(total.float(), parts)
 
     return loss
-
-
-def _gathered(values: Tensor, ids: Tensor) -> Tensor:
-    return values.gather(-1, ids[..., None]).squeeze(-1)
 
 
 def _absorbing_kl(at_data: Tensor, at_mask: Tensor, alpha_t: Tensor, alpha_s: Tensor) -> Tensor:
@@ -124,7 +117,7 @@ def _uniform_kl(log_probs: Tensor, x_t: Tensor, x_data: Tensor, alpha_t: Tensor,
     # At s=0 spread is 0 and only x_data is possible: the bounds keep log 0 away from the weight 0.
     positive = spread.clamp_min(1e-30)
     excess = torch.log1p(log_probs.exp() * (jump / positive)[..., None].to(log_probs.dtype))
-    at_t, at_data = (_gathered(log_probs, ids).double().exp() for ids in (x_t, x_data))
+    at_t, at_data = (gathered(log_probs, ids).double().exp() for ids in (x_t, x_data))
     log_norm = torch.log(size * alpha_t * at_t + 1.0 - alpha_t)
     log_p_t = torch.log((size * alpha_t + jump) * at_t + ratio - alpha_t + spread)
     log_p_data = torch.log((jump * at_data + spread).clamp_min(torch.finfo(torch.float64).tiny))
@@ -134,7 +127,7 @@ def _uniform_kl(log_probs: Tensor, x_t: Tensor, x_data: Tensor, alpha_t: Tensor,
     q_t = ((size * alpha_t + jump) * same + ratio - alpha_t + spread) / norm_q
     q_data = (1.0 - same) * (jump + spread) / norm_q
     others = size - 2.0 + same
-    log_p_others = excess.sum(dim=-1) - _gathered(excess, x_t) - (1.0 - same) * _gathered(excess, x_data)
+    log_p_others = excess.sum(dim=-1) - gathered(excess, x_t) - (1.0 - same) * gathered(excess, x_data)
     entropy = torch.xlogy(q_t, q_t) + torch.xlogy(q_data, q_data) + others * torch.xlogy(q_other, q_other)
     cross = q_t * log_p_t + q_data * log_p_data + q_other * (log_p_others + others * torch.log(positive))
     return entropy - cross + log_norm

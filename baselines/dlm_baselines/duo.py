@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from dlm_baselines import uniform_state
+from dlm_baselines.categorical import gathered
 from dlm_baselines.dit import Dit
 from dlm_baselines.gaussian_duality import Curriculum, gaussian_latents, soft_tokens, top_latents
 from dlm_baselines.noise import Noise
@@ -36,7 +37,7 @@ def nelbo_terms(log_probs: Tensor, x_t: Tensor, x_data: Tensor, level: NoiseLeve
     noise = 1.0 - alpha
     # log(xbar^ / (1 - alpha)) is near 0 for most of the K ids, so that float32 sums it well; log xbar^ would be near log(1 - alpha).
     excess = torch.log1p(log_probs.exp() * (size * alpha / noise)[..., None])
-    total, at_t, at_data = excess.sum(dim=-1), _gathered(excess, x_t), _gathered(excess, x_data)
+    total, at_t, at_data = excess.sum(dim=-1), gathered(excess, x_t), gathered(excess, x_data)
     low = noise / (size * alpha + noise)
     log_low = torch.log(low)
     same = x_t == x_data
@@ -121,7 +122,3 @@ def duo_loss(
         return Loss(total, {"nelbo" if curriculum is None else "curriculum": total.detach()})
 
     return loss
-
-
-def _gathered(values: Tensor, ids: Tensor) -> Tensor:
-    return values.gather(-1, ids[..., None]).squeeze(-1)

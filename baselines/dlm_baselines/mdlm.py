@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from dlm_baselines import absorbing
 from dlm_baselines.dit import Dit
 from dlm_baselines.likelihood import Bound, BoundSettings, stratified_bound
 from dlm_baselines.noise import Noise
@@ -38,11 +39,7 @@ def nelbo_terms(log_probs: Tensor, x_data: Tensor, t: Tensor) -> Tensor:
 
 def posterior(log_probs: Tensor, x_t: Tensor, alpha_t: Tensor, alpha_s: Tensor, mask_id: int) -> Tensor:
     """q(x_s | x_t) [B, L, V] with the clean token replaced by its prediction (equation 7); alpha [B, 1]."""
-    stay = ((1.0 - alpha_s) / (1.0 - alpha_t))[..., None]
-    probs = log_probs.exp() * (1.0 - stay)
-    probs[..., mask_id] = stay[..., 0]
-    kept = F.one_hot(x_t, log_probs.shape[-1]).to(probs.dtype)
-    return torch.where((x_t == mask_id)[..., None], probs, kept)
+    return absorbing.posterior(log_probs.exp(), x_t, alpha_t, alpha_s, mask_id)
 
 
 def mdlm_loss(mask_id: int) -> Callable[[nn.Module, Tensor, Noise], Loss]:

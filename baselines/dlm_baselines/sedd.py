@@ -14,9 +14,11 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from dlm_baselines import absorbing, uniform_state
+from dlm_baselines import uniform_state
+from dlm_baselines.categorical import gathered
 from dlm_baselines.dit import Dit
 from dlm_baselines.noise import Noise
+from dlm_baselines.noising import noised
 from dlm_baselines.schedule import Schedule, log_linear, stratified_times
 from elf_model.training.loop import Loss
 
@@ -49,7 +51,7 @@ def score_entropy(log_s: Tensor, x_t: Tensor, x_data: Tensor, sigma: Tensor, mas
         return _uniform_score_entropy(log_s, x_t, x_data, sigma)
     rho = 1.0 / torch.expm1(sigma)
     others = log_s.exp().sum(dim=-1) - log_s[..., mask_id].exp()
-    terms = others - rho * _gathered(log_s, x_data) + rho * (torch.log(rho) - 1.0)
+    terms = others - rho * gathered(log_s, x_data) + rho * (torch.log(rho) - 1.0)
     return torch.where(x_t == mask_id, terms, 0.0)
 
 
@@ -97,12 +99,7 @@ def sedd_loss(mask_id: int | None, *, schedule: Schedule = log_linear) -> Callab
         assert isinstance(net, Dit)
         level = schedule(stratified_times(noise.uniform(0, ()))[:, None])
         coins = noise.uniform(1, (x_data.shape[1],))
-        if mask_id is None:
-            x_t = uniform_state.draw_marginal(x_data, level.alpha, coins, net.config.vocab_size)
-            seen = torch.ones_like(x_t, dtype=torch.bool)
-        else:
-            x_t = absorbing.draw_marginal(x_data, level.alpha, coins, mask_id)
-            seen = x_t == mask_id  # the others contribute exactly 0
+        x_t, seen = noised(x_data, level.alpha, coins, mask_id=mask_id, vocab_size=net.config.vocab_size)
         logits = net.logits(net.features(x_t, level.sigma[:, 0].float())[seen])
         sigma, dsigma = (value.expand_as(x_data)[seen].to(logits.dtype) for value in (level.sigma, level.dsigma))
         log_s = log_score(logits, x_t[seen], sigma, mask_id)
@@ -111,10 +108,6 @@ def sedd_loss(mask_id: int | None, *, schedule: Schedule = log_linear) -> Callab
         return Loss(total, {"nelbo": total.detach()})
 
     return loss
-
-
-def _gathered(values: Tensor, ids: Tensor) -> Tensor:
-    return values.gather(-1, ids[..., None]).squeeze(-1)
 
 
 def _weight(log_s: Tensor, x_t: Tensor, mask_id: int | None) -> Tensor:
@@ -136,9 +129,9 @@ def _uniform_score_entropy(log_s: Tensor, x_t: Tensor, x_data: Tensor, sigma: Te
     rise = torch.expm1(sigma)
     low = rise / (rise + size)
     same = x_t == x_data
-    others = log_s.exp().sum(dim=-1) - _gathered(log_s, x_t).exp()
-    logs = log_s.sum(dim=-1) - _gathered(log_s, x_t)
+    others = log_s.exp().sum(dim=-1) - gathered(log_s, x_t).exp()
+    logs = log_s.sum(dim=-1) - gathered(log_s, x_t)
     stayed = -low * logs + (size - 1.0) * low * (torch.log(low) - 1.0)
-    at_data = _gathered(log_s, x_data)
+    at_data = gathered(log_s, x_data)
     moved = -logs - (1.0 / low - 1.0) * at_data - (size - 2.0) - (torch.log(low) + 1.0) / low
     return (others + torch.where(same, stayed, moved)) / size

@@ -13,7 +13,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from dlm_baselines.categorical import draw
+from dlm_baselines.categorical import draw, gathered
 
 
 def marginal(probs: Tensor, alpha_t: Tensor) -> Tensor:
@@ -38,7 +38,7 @@ def posterior(probs: Tensor, x_t: Tensor, alpha_t: Tensor, alpha_s: Tensor) -> T
     ([K alpha_t x(x_t) + alpha_ts - alpha_t] at x_t + (alpha_s - alpha_t) x + (1 - alpha_ts)(1 - alpha_s) / K) / (K alpha_t x(x_t) + 1 - alpha_t)
     with alpha_ts = alpha_t / alpha_s. It sums to 1 for any probs that do.
     """
-    stay, jump, spread, norm = _shares(_gathered(probs, x_t), alpha_t, alpha_s, probs.shape[-1])
+    stay, jump, spread, norm = _shares(gathered(probs, x_t), alpha_t, alpha_s, probs.shape[-1])
     out = probs * (jump / norm)[..., None] + (spread / norm / probs.shape[-1])[..., None]
     return out.scatter_add(-1, x_t[..., None], (stay / norm)[..., None].expand(*x_t.shape, 1).to(out.dtype))
 
@@ -50,13 +50,13 @@ def draw_posterior(probs: Tensor, x_t: Tensor, alpha_t: Tensor, alpha_s: Tensor,
     within the component's share is a uniform again, which draws the token. probs [..., K] must sum to 1.
     """
     return _drawn(
-        _gathered(probs, x_t).double(), lambda rows: probs[rows], x_t, (alpha_t, alpha_s), uniforms, probs.shape[-1]
+        gathered(probs, x_t).double(), lambda rows: probs[rows], x_t, (alpha_t, alpha_s), uniforms, probs.shape[-1]
     )
 
 
 def draw_posterior_of_logits(logits: Tensor, x_t: Tensor, alpha_t: Tensor, alpha_s: Tensor, uniforms: Tensor) -> Tensor:
     """The same for x_theta = softmax(logits), in float64 only where a token jumps; elsewhere one sum over the vocabulary is enough."""
-    at_x_t = (_gathered(logits, x_t) - logits.logsumexp(dim=-1)).double().exp()
+    at_x_t = (gathered(logits, x_t) - logits.logsumexp(dim=-1)).double().exp()
     return _drawn(
         at_x_t, lambda rows: logits[rows].double().softmax(dim=-1), x_t, (alpha_t, alpha_s), uniforms, logits.shape[-1]
     )
@@ -87,7 +87,7 @@ def leave_one_out(probs: Tensor, x_t: Tensor, alpha_t: Tensor) -> Tensor:
     """From p(x | x_t) [..., K] to the law without x_t's own evidence: probs(x) / q(x_t | x), normalized."""
     size = probs.shape[-1]
     seen = ((1.0 - alpha_t) / (size * alpha_t + 1.0 - alpha_t)).expand(x_t.shape)
-    own = _gathered(probs, x_t) * (seen - 1.0)
+    own = gathered(probs, x_t) * (seen - 1.0)
     out = probs.scatter_add(-1, x_t[..., None], own[..., None])
     return out / out.sum(dim=-1, keepdim=True)
 
@@ -104,10 +104,6 @@ def prior_kl(alpha_t: Tensor, vocab_size: int) -> Tensor:
     """KL(q(x_t | x) || uniform) per token in nats, shaped like alpha: the NELBO's prior term at t=1, the same for every token x."""
     kept, other = alpha_t + (1.0 - alpha_t) / vocab_size, (1.0 - alpha_t) / vocab_size
     return torch.xlogy(kept, vocab_size * kept) + (vocab_size - 1) * torch.xlogy(other, vocab_size * other)
-
-
-def _gathered(values: Tensor, ids: Tensor) -> Tensor:
-    return values.gather(-1, ids[..., None]).squeeze(-1)
 
 
 def _shares(at_x_t: Tensor, alpha_t: Tensor, alpha_s: Tensor, size: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:

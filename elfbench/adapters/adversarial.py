@@ -15,11 +15,11 @@ import numpy as np
 
 from elfbench.adapters import sotu
 from elfbench.adapters.batches import sample_batch
-from elfbench.adapters.ngram import ContextIndex, sorted_contexts
+from elfbench.adapters.ngram import ContextIndex, fitted_card, sorted_contexts
 from elfbench.core.errors import ConfigError
 from elfbench.core.seeds import row_generator
 from elfbench.loading.tokenizer import Tokenizer
-from elfbench.spec.card import ModelCard, OptionSpec, OptionValue, WeightsSpec
+from elfbench.spec.card import ModelCard, OptionSpec, OptionValue
 from elfbench.spec.sampling import SampleBatch, SampleRequest
 
 Draw = Callable[[int, int, dict[str, OptionValue]], np.ndarray]
@@ -121,27 +121,8 @@ def frequent_cycles(windows: np.ndarray, tokenizer: Tokenizer) -> Draw:
     return draw
 
 
-def _card(name: str, title: str, summary: str, options: dict[str, OptionSpec]) -> ModelCard:
-    return ModelCard(
-        name=name,
-        revision="1",
-        implementation=1,
-        title=title,
-        summary=summary,
-        family="control",
-        tokenizer=sotu.tokenizer().spec,
-        vocab_size=sotu.VOCAB_SIZE,
-        max_length=1024,
-        options=options,
-        has_steps=False,
-        licence="MIT (text), Apache-2.0 (code)",
-        citation=sotu.CORPUS_CITATION,
-        weights=WeightsSpec(kind="fitted", source="sotu train", digest=sotu.split_digest_pin("train")),
-    )
-
-
 NGRAM_COPY = FittedEntry(
-    _card(
+    fitted_card(
         "ngram-copy",
         "training text, stitched",
         "Verbatim copies of training text, stitched where two tokens agree: a memorizer.",
@@ -150,7 +131,7 @@ NGRAM_COPY = FittedEntry(
     stitched_copies,
 )
 PREDICTABLE_NONSENSE = FittedEntry(
-    _card(
+    fitted_card(
         "predictable-nonsense",
         "predictable nonsense",
         "A few of the most frequent trigrams, repeated: easy for a judge, and not to be read.",

@@ -12,6 +12,7 @@ import numpy as np
 
 from elfbench.adapters import oracle, sotu
 from elfbench.adapters.batches import sample_batch
+from elfbench.adapters.drawing import draw_ids
 from elfbench.adapters.likelihood import RowScores, score_texts
 from elfbench.adapters.prompts import continuation_batch, given_ids
 from elfbench.adapters.trained import (
@@ -81,13 +82,7 @@ class ArModel:
 
     def draw(self, probabilities: np.ndarray, uniforms: np.ndarray) -> np.ndarray:
         """Ids [N] int64, by the function that the sampler calls."""
-        import torch
-
-        from dlm_baselines.categorical import draw
-
-        found = draw(torch.tensor(probabilities, device=self.device), torch.tensor(uniforms, device=self.device))
-        ids: np.ndarray = found.cpu().numpy()
-        return ids
+        return draw_ids(probabilities, uniforms, self.device)
 
     def nll(self, request: LikelihoodRequest) -> LikelihoodBatch:
         """Exact; a text of more tokens than the model's length is refused."""

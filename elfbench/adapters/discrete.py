@@ -13,6 +13,7 @@ import numpy as np
 from elfbench.adapters import oracle, sotu
 from elfbench.adapters.batches import sample_batch
 from elfbench.adapters.discrete_kinds import KINDS, TASKS
+from elfbench.adapters.drawing import draw_ids
 from elfbench.adapters.likelihood import RowScores, score_texts
 from elfbench.adapters.prompts import continuation_batch, infilled_batch, templates
 from elfbench.adapters.tracing import Frames
@@ -73,13 +74,7 @@ class DiscreteModel:
 
     def draw(self, probabilities: np.ndarray, uniforms: np.ndarray) -> np.ndarray:
         """Ids [N] int64, by the function that the sampler calls."""
-        import torch
-
-        from dlm_baselines.categorical import draw
-
-        found = draw(torch.tensor(probabilities, device=self.device), torch.tensor(uniforms, device=self.device))
-        ids: np.ndarray = found.cpu().numpy()
-        return ids
+        return draw_ids(probabilities, uniforms, self.device)
 
     @property
     def bound(self) -> Literal["upper"]:

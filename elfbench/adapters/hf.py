@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from elfbench.adapters.drawing import draw_ids
 from elfbench.adapters.likelihood import RowScores, score_texts
 from elfbench.adapters.trained import TEMPERATURE, TOP_P
 from elfbench.core.errors import ConfigError
@@ -64,13 +65,7 @@ class HfModel:
 
     def draw(self, probabilities: np.ndarray, uniforms: np.ndarray) -> np.ndarray:
         """Ids [N] int64, by the function that the sampler calls."""
-        import torch
-
-        from dlm_baselines.categorical import draw
-
-        found = draw(torch.tensor(probabilities, device=self.device), torch.tensor(uniforms, device=self.device))
-        ids: np.ndarray = found.cpu().numpy()
-        return ids
+        return draw_ids(probabilities, uniforms, self.device)
 
     def nll(self, request: LikelihoodRequest) -> LikelihoodBatch:
         """Exact, every token of the text after the separator; a text of more tokens than the context is refused."""

@@ -112,7 +112,8 @@ def _fitted(order: int) -> tuple[ContextIndex, ...]:
     return tuple(build_index(windows, k, sotu.VOCAB_SIZE) for k in range(1, order + 1))
 
 
-def _card(name: str, title: str, summary: str, options: dict[str, OptionSpec]) -> ModelCard:
+def fitted_card(name: str, title: str, summary: str, options: dict[str, OptionSpec]) -> ModelCard:
+    """The card of a control that is estimated from the train split at load."""
     return ModelCard(
         name=name,
         revision="1",
@@ -136,10 +137,10 @@ _BACKOFF = OptionSpec(
 )
 
 UNIGRAM = NgramEntry(
-    _card("unigram", "unigram sampler", "Independent tokens with the train split's frequencies.", {}), order=1
+    fitted_card("unigram", "unigram sampler", "Independent tokens with the train split's frequencies.", {}), order=1
 )
 BIGRAM = NgramEntry(
-    _card(
+    fitted_card(
         "bigram",
         "bigram sampler",
         "Each token drawn from its training followers after the last token.",
@@ -148,7 +149,7 @@ BIGRAM = NgramEntry(
     order=2,
 )
 TRIGRAM = NgramEntry(
-    _card(
+    fitted_card(
         "trigram",
         "trigram sampler",
         "Each token drawn from its training followers after the last two tokens.",
