@@ -8,19 +8,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal, Protocol
 
 import torch
 from torch import Tensor
 
 from dlm_baselines.bounds import d3pm_bound, duo_bound, sedd_bound
-from dlm_baselines.chain import run_chain, uniform_start
+from dlm_baselines.chain import Reverse, run_chain, uniform_start
 from dlm_baselines.d3pm import d3pm_loss
 from dlm_baselines.d3pm_sampler import ancestral
 from dlm_baselines.dit import Dit
 from dlm_baselines.duo import duo_loss
 from dlm_baselines.duo_sampler import DuoSettings, duo_steps
-from dlm_baselines.likelihood import Bound, BoundSettings
+from dlm_baselines.likelihood import Bound
 from dlm_baselines.mdlm import mdlm_loss
 from dlm_baselines.mdlm import nelbo as mdlm_bound
 from dlm_baselines.mdlm_sampler import SamplerSettings as MdlmSettings
@@ -31,6 +32,8 @@ from dlm_baselines.schedule import Schedule, geometric, log_linear
 from dlm_baselines.sedd import sedd_loss
 from dlm_baselines.sedd_sampler import score_steps
 from elf_model.training.loop import LossFunction
+
+State = Literal["absorbing", "uniform"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,10 +60,12 @@ class Sampler(Protocol):
 class System:
     """An absorbing system has a mask id, by default the last of its vocabulary; a uniform one has None."""
 
-    state: Literal["absorbing", "uniform"]
-    loss: Callable[[int | None], LossFunction]
+    state: State
+    loss: Callable[..., LossFunction]
+    """mask_id -> the training loss."""
     sample: Sampler
-    bound: Callable[[Dit, Tensor, int | None, Noise, BoundSettings], Bound]
+    bound: Callable[..., Bound]
+    """(net, x_data [B, L], *, mask_id, noise, settings) -> upper bounds of -log p."""
 
     def mask_id(self, net: Dit) -> int | None:
         """The id of the mask in networks that are trained here."""
@@ -83,72 +88,58 @@ def _mdlm(net: Dit, chain: Chain, options: Mapping[str, Any]) -> Sample:
     )
 
 
-def _d3pm(net: Dit, chain: Chain, options: Mapping[str, Any]) -> Sample:
-    return _run(net, chain, ancestral(chain.mask_id, **options), log_linear)
+def _by_chain(reverse: Callable[..., Reverse], schedule: Schedule) -> Sampler:
+    """The sampler whose step is reverse(mask_id, **options)."""
+
+    def sample(net: Dit, chain: Chain, options: Mapping[str, Any]) -> Sample:
+        return run_chain(
+            net,
+            chain.x_start,
+            reverse(chain.mask_id, **options),
+            steps=chain.steps,
+            schedule=schedule,
+            noise=chain.noise,
+            mask_id=chain.mask_id,
+            given=chain.given,
+            on_step=chain.on_step,
+        )
+
+    return sample
 
 
-def _sedd(net: Dit, chain: Chain, options: Mapping[str, Any]) -> Sample:
-    return _run(net, chain, score_steps(chain.mask_id, **options), _sedd_schedule(chain.mask_id))
+def _duo_steps(mask_id: int | None, **options: Any) -> Reverse:
+    return duo_steps(DuoSettings(**options))
 
 
-def _duo(net: Dit, chain: Chain, options: Mapping[str, Any]) -> Sample:
-    return _run(net, chain, duo_steps(DuoSettings(**options)), log_linear)
+def _duo_loss(mask_id: int | None, *, schedule: Schedule) -> LossFunction:
+    return duo_loss(schedule=schedule)
 
 
-def _run(net: Dit, chain: Chain, reverse: Any, schedule: Schedule) -> Sample:
-    return run_chain(
-        net,
-        chain.x_start,
-        reverse,
-        steps=chain.steps,
-        schedule=schedule,
-        noise=chain.noise,
-        mask_id=chain.mask_id,
-        given=chain.given,
-        on_step=chain.on_step,
+def _system(
+    state: State,
+    schedule: Schedule,
+    *,
+    loss: Callable[..., LossFunction],
+    reverse: Callable[..., Reverse],
+    bound: Callable[..., Bound],
+) -> System:
+    """A system that is trained, sampled and bounded under one schedule."""
+    return System(
+        state=state,
+        loss=partial(loss, schedule=schedule),
+        sample=_by_chain(reverse, schedule),
+        bound=partial(bound, schedule=schedule),
     )
 
 
-def _sedd_schedule(mask_id: int | None) -> Schedule:
-    """The authors': log-linear for the absorbing graph, geometric for the uniform one."""
-    return log_linear if mask_id is not None else geometric
-
-
-def _mdlm_loss(mask_id: int | None) -> LossFunction:
-    assert mask_id is not None
-    return mdlm_loss(mask_id)
-
-
-def _mdlm_bound(net: Dit, x_data: Tensor, mask_id: int | None, noise: Noise, settings: BoundSettings) -> Bound:
-    assert mask_id is not None
-    return mdlm_bound(net, x_data, mask_id=mask_id, noise=noise, settings=settings)
-
-
-def _d3pm_bound(net: Dit, x_data: Tensor, mask_id: int | None, noise: Noise, settings: BoundSettings) -> Bound:
-    return d3pm_bound(net, x_data, mask_id=mask_id, noise=noise, settings=settings, schedule=log_linear)
-
-
-def _sedd_bound(net: Dit, x_data: Tensor, mask_id: int | None, noise: Noise, settings: BoundSettings) -> Bound:
-    schedule = _sedd_schedule(mask_id)
-    return sedd_bound(net, x_data, mask_id=mask_id, noise=noise, settings=settings, schedule=schedule)
-
-
-def _duo_bound(net: Dit, x_data: Tensor, mask_id: int | None, noise: Noise, settings: BoundSettings) -> Bound:
-    return duo_bound(net, x_data, mask_id=mask_id, noise=noise, settings=settings, schedule=log_linear)
-
-
-_D3PM: Mapping[str, Any] = {"loss": d3pm_loss, "sample": _d3pm, "bound": _d3pm_bound}
-_SEDD: Mapping[str, Any] = {
-    "loss": lambda mask_id: sedd_loss(mask_id, schedule=_sedd_schedule(mask_id)),
-    "sample": _sedd,
-    "bound": _sedd_bound,
-}
+_D3PM: Mapping[str, Any] = {"loss": d3pm_loss, "reverse": ancestral, "bound": d3pm_bound}
+_SEDD: Mapping[str, Any] = {"loss": sedd_loss, "reverse": score_steps, "bound": sedd_bound}
 
 SYSTEMS: Mapping[str, System] = {
-    "mdlm": System(state="absorbing", loss=_mdlm_loss, sample=_mdlm, bound=_mdlm_bound),
-    "d3pm": System(state="absorbing", **_D3PM),
-    "d3pm-uniform": System(state="uniform", **_D3PM),
-    "sedd": System(state="absorbing", **_SEDD),
-    "sedd-uniform": System(state="uniform", **_SEDD),
-    "duo": System(state="uniform", loss=lambda mask_id: duo_loss(), sample=_duo, bound=_duo_bound),
+    "mdlm": System(state="absorbing", loss=mdlm_loss, sample=_mdlm, bound=mdlm_bound),
+    "d3pm": _system("absorbing", log_linear, **_D3PM),
+    "d3pm-uniform": _system("uniform", log_linear, **_D3PM),
+    "sedd": _system("absorbing", log_linear, **_SEDD),
+    "sedd-uniform": _system("uniform", geometric, **_SEDD),  # the authors' schedule for that graph
+    "duo": _system("uniform", log_linear, loss=_duo_loss, reverse=_duo_steps, bound=duo_bound),
 }

@@ -91,7 +91,7 @@ class DiscreteModel:
         from elf_model.training.noise import RowNoise
 
         rows = torch.from_numpy(ids).to(self.device)
-        found = self.system.bound(self.net, rows, self.mask_id, RowNoise(seeds), BoundSettings())
+        found = self.system.bound(self.net, rows, mask_id=self.mask_id, noise=RowNoise(seeds), settings=BoundSettings())
         return RowScores(found.nll_nats.cpu().numpy(), found.error_nats.cpu().numpy())
 
     def trace(self, request: SampleRequest, frames: int) -> Trace:

@@ -160,23 +160,4 @@ def _score(cell_id: str, columns: dict[str, Any], plan: MetricPlan, rows_digest:
     n, level = plan.n_requested, plan.protocol["interval"]["level"]
     rows = Rows(columns, n=n, n_requested=n, n_dropped=0)
     estimate = plan.metric.estimate(rows, None, EstimateContext(level=level))
-    return Score(
-        cell=cell_id,
-        metric=plan.metric.name,
-        version=plan.metric.version,
-        protocol=dict(plan.protocol),
-        fingerprint=plan.fingerprint,
-        value=estimate.value,
-        low=estimate.low,
-        high=estimate.high,
-        level=level,
-        n=n,
-        n_requested=n,
-        n_dropped=0,
-        unit=plan.metric.unit,
-        method=estimate.method,
-        covers=estimate.covers,
-        detail=dict(estimate.detail),
-        rows_digest=rows_digest,
-        reference_digest=None,
-    )
+    return plan.score(cell_id, estimate, rows, rows_digest=rows_digest, reference_digest=None)

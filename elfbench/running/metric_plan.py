@@ -13,7 +13,7 @@ from elfbench.running import measuring
 from elfbench.running.held_out import HeldOut
 from elfbench.running.instruments import Instruments
 from elfbench.running.references import Reference, Targets, paired_texts, under_protocol
-from elfbench.spec.metric import Metric
+from elfbench.spec.metric import Estimate, Metric, Rows, Score
 from elfbench.spec.suite import SuiteMetric
 from elfbench.store.blocks import identity
 
@@ -35,6 +35,31 @@ class MetricPlan:
     def fingerprint(self) -> str:
         """Tables refuse to mix these."""
         return digest(identity(self.protocol))
+
+    def score(
+        self, cell_id: str, estimate: Estimate, used: Rows, *, rows_digest: str, reference_digest: str | None
+    ) -> Score:
+        """`estimate`, made from the rows `used`, as it is stored."""
+        return Score(
+            cell=cell_id,
+            metric=self.metric.name,
+            version=self.metric.version,
+            protocol=dict(self.protocol),
+            fingerprint=self.fingerprint,
+            value=estimate.value,
+            low=estimate.low,
+            high=estimate.high,
+            level=self.protocol["interval"]["level"],
+            n=used.n,
+            n_requested=self.n_requested,
+            n_dropped=used.n_dropped,
+            unit=self.metric.unit,
+            method=estimate.method,
+            covers=estimate.covers,
+            detail=dict(estimate.detail),
+            rows_digest=rows_digest,
+            reference_digest=reference_digest,
+        )
 
     def describe(self) -> dict[str, Any]:
         """What the suite record keeps of it."""

@@ -141,26 +141,8 @@ def _score(
             )
     level, rows_digest = plan.protocol["interval"]["level"], _rows_digest(rows, n, plan)
     estimate = metric.estimate(used, other, EstimateContext(level=level, seed=0, window=window))
-    score = Score(
-        cell=cell_id,
-        metric=metric.name,
-        version=metric.version,
-        protocol=dict(plan.protocol),
-        fingerprint=plan.fingerprint,
-        value=estimate.value,
-        low=estimate.low,
-        high=estimate.high,
-        level=level,
-        n=used.n,
-        n_requested=plan.n_requested,
-        n_dropped=used.n_dropped,
-        unit=metric.unit,
-        method=estimate.method,
-        covers=estimate.covers,
-        detail=dict(estimate.detail),
-        rows_digest=rows_digest,
-        reference_digest=_reference_digest(plan, reference),
-    )
+    reference_digest = _reference_digest(plan, reference)
+    score = plan.score(cell_id, estimate, used, rows_digest=rows_digest, reference_digest=reference_digest)
     if metric.corpus is not None:
         write_rows_of_score(store, score, texts)
     return score

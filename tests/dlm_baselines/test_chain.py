@@ -97,7 +97,7 @@ def test_the_bound_of_the_law_is_its_nll(system: str) -> None:
     net = Knows(system, geometric if system == "sedd-uniform" else log_linear)
     ids = torch.arange(3)[:, None]
     settings = BoundSettings(replicates=100, strata=30)
-    bound = kind.bound(net, ids, kind.mask_id(net), BatchNoise(3), settings)
+    bound = kind.bound(net, ids, mask_id=kind.mask_id(net), noise=BatchNoise(3), settings=settings)
     mean, error = float(bound.nll_nats @ LAW), float((bound.error_nats.square() @ LAW.square()).sqrt())
     entropy = float(-(LAW * LAW.log()).sum())
     slack = 0.01 if system.startswith("d3pm") or kind.state == "absorbing" else 0.005  # eps, and 1,000 steps for D3PM
