@@ -127,7 +127,7 @@ def _card(
     return ModelCard(
         name=name,
         revision="1",
-        implementation=1,
+        implementation=2,
         title=title,
         summary=summary,
         family=family,

@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from scipy.stats import kstest
 
 from elfbench.core.errors import ConfigError
 from elfbench.loading.corpus import check_pinned, documents, sotu_split
@@ -57,19 +58,37 @@ def test_no_pair_of_addresses_that_share_text_is_divided() -> None:
     assert all(grams[a][0] == grams[b][0] for a, b in close)
 
 
-def test_halves_of_the_test_split_are_the_windows_by_parity() -> None:
-    everything = windows("sotu", "test", "sotu-bpe2k", 64)
-    assert np.array_equal(windows("sotu", "reference", "sotu-bpe2k", 64), everything[0::2])
-    assert np.array_equal(windows("sotu", "heldout", "sotu-bpe2k", 64), everything[1::2])
-
-
-def test_windows_never_cross_addresses() -> None:
+def _in_corpus_order(split: str, n_documents: int | None = None) -> np.ndarray:
+    """Windows of length 64, made anew: document by document, the end-of-text behind each."""
     tokenizer = packaged("sotu-bpe2k")
-    first = documents("sotu", "test")[0]
-    count = (len(tokenizer.encode(first.text)) + 1) // 64
-    found = windows("sotu", "test", "sotu-bpe2k", 64)
-    assert first.text.startswith(tokenizer.decode(found[:count].reshape(-1)))
-    assert documents("sotu", "test")[1].text.startswith(tokenizer.decode(found[count]))
+    pieces = []
+    for document in documents("sotu", split)[:n_documents]:
+        ids = np.append(tokenizer.encode(document.text), tokenizer.eos_id)
+        pieces += [ids[start : start + 64] for start in range(0, len(ids) - 63, 64)]
+    return np.stack(pieces)
+
+
+def _sorted(rows: np.ndarray) -> list[tuple[int, ...]]:
+    return sorted(tuple(row) for row in rows.tolist())
+
+
+def test_halves_of_the_test_split_are_the_windows_by_parity() -> None:
+    everything = _in_corpus_order("test")
+    assert _sorted(windows("sotu", "test", "sotu-bpe2k", 64)) == _sorted(everything)
+    assert _sorted(windows("sotu", "reference", "sotu-bpe2k", 64)) == _sorted(everything[0::2])
+    assert _sorted(windows("sotu", "heldout", "sotu-bpe2k", 64)) == _sorted(everything[1::2])
+
+
+def test_the_first_held_out_windows_are_of_all_years() -> None:
+    place = {tuple(row): number for number, row in enumerate(_in_corpus_order("test").tolist())}
+    for half in ("reference", "heldout"):
+        places = [place[tuple(row)] / len(place) for row in windows("sotu", half, "sotu-bpe2k", 64)[:128].tolist()]
+        assert kstest(places, "uniform").pvalue > 0.01
+
+
+def test_windows_to_train_on_are_in_the_order_of_the_corpus_and_never_cross_addresses() -> None:
+    first = _in_corpus_order("train", 4)
+    assert np.array_equal(windows("sotu", "train", "sotu-bpe2k", 64)[: len(first)], first)
 
 
 def test_local_files_work_alike(tmp_path: Path) -> None:
