@@ -22,6 +22,7 @@ _LATEX = {
     "\N{EN DASH}": "--",
     "\N{DOWNWARDS ARROW}": r"$\downarrow$",
     "\N{UPWARDS ARROW}": r"$\uparrow$",
+    "\N{DOUBLE DAGGER}": r"$\ddagger$",
 }
 _MARKDOWN = re.compile(r"([\\`*_{}\[\]()#+!|<>~$&-])")
 # Control characters and marks that reorder text.

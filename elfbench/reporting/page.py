@@ -11,7 +11,7 @@ from elfbench.reporting.figures import Figure
 from elfbench.reporting.frontier import TextTable
 from elfbench.reporting.numbers import best_cells, formatted
 from elfbench.reporting.section import ScoredCell, Section
-from elfbench.reporting.tables import caption, header, judge_title, sample_sizes
+from elfbench.reporting.tables import caption, headers, judge_title, sample_sizes
 from elfbench.store.store import Store
 
 _SAMPLES, _SAMPLE_CHARACTERS = 2, 400
@@ -56,11 +56,11 @@ def _section_view(store: Store, section: Section, figures: list[Figure]) -> dict
         "caption": caption(section),
         "headers": [
             {
-                "title": header(metric),
+                "title": head,
                 "hint": metric.get("description") or metric["metric"],
                 "n": sample_sizes(section, metric),
             }
-            for metric in section.metrics
+            for head, metric in zip(headers(section), section.metrics, strict=True)
         ],
         "blocks": [
             {"title": title, "rows": [_row_view(section, cell, best) for cell in cells]}

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from elfbench.core.canonical import canonical_json
+from elfbench.reporting.discrimination import MARK, undiscriminating
 from elfbench.reporting.escaping import latex, markdown, spreadsheet
 from elfbench.reporting.numbers import ARROWS, MISSING, best_cells, bound, formatted
 from elfbench.reporting.section import ScoredCell, Section
@@ -89,9 +90,13 @@ def judge_title(metric: Mapping[str, Any]) -> str | None:
     return str(instrument["title"]) if instrument else None
 
 
-def header(metric: Mapping[str, Any]) -> str:
-    """Title with the direction."""
-    return f"{metric['title']} {ARROWS[metric['direction']]}"
+def headers(section: Section) -> list[str]:
+    """Titles with their directions, in the order of the columns; a metric that is not discriminative here has its mark."""
+    marked = undiscriminating(section)
+    return [
+        f"{metric['title']}{MARK if metric['metric'] in marked else ''} {ARROWS[metric['direction']]}"
+        for metric in section.metrics
+    ]
 
 
 def sample_sizes(section: Section, metric: Mapping[str, Any]) -> str:
@@ -145,6 +150,12 @@ def caption(section: Section) -> str:
             f"NLL is a model's own, of held-out text ({likelihoods[0]}), per UTF-8 byte, whatever the steps and sampling options of a row; "
             "numbers with a sign in front are upper bounds, or with a tilde estimates, and compete with no exact one."
         )
+    if marked := undiscriminating(section):
+        titles = {metric["metric"]: metric["title"] for metric in section.metrics}
+        told = "; ".join(f"{titles[name]} ({', '.join(controls)})" for name, controls in marked.items())
+        sentences.append(
+            f"{MARK} ranks a control surely above a trained model, so it is not discriminative here: {told}."
+        )
     sentences.append(
         "Bold: model rows whose interval overlaps the best one's; for 'match' columns, the nearest to the reference."
     )
@@ -159,7 +170,7 @@ def _own_protocols(section: Section) -> str:
 
 def markdown_table(section: Section) -> str:
     """A GitHub table; block titles are rows of their own."""
-    columns = ["model", "steps", *(header(metric) for metric in section.metrics)]
+    columns = ["model", "steps", *headers(section)]
     lines = [
         "| " + " | ".join(markdown(column) for column in columns) + " |",
         "|:--|--:|" + "--:|" * len(section.metrics),
@@ -199,7 +210,7 @@ def latex_table(section: Section) -> str:
     """A booktabs table; needs \\usepackage{booktabs}."""
     columns = len(section.metrics)
     best = {metric["metric"]: best_cells(section.cells, metric) for metric in section.metrics}
-    heads = " & ".join(latex(header(metric)) for metric in section.metrics)
+    heads = " & ".join(latex(head) for head in headers(section))
     sizes = " & ".join(rf"\textit{{{latex(sample_sizes(section, metric))}}}" for metric in section.metrics)
     lines = [
         "% made by: elfbench report STORE --out DIR; needs \\usepackage{booktabs}",

@@ -1,9 +1,13 @@
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 
-from elfbench.reporting.panel import panel_tables, surely_above, verdict
+from elfbench.reporting.discrimination import surely_above, undiscriminating
+from elfbench.reporting.panel import panel_tables, verdict
 from elfbench.reporting.section import ScoredCell, Section
+from elfbench.reporting.tables import headers, latex_table, markdown_table
 from elfbench.spec.metric import Score
 from elfbench.spec.suite import PanelBand
 
@@ -54,17 +58,30 @@ ROWS = {
 }
 
 
+PROTOCOL = {"interval": {"level": 0.95}, "parameters": {}}
+
+
 def _section(panel: object) -> Section:
     cells = []
     for name, (family, *intervals) in ROWS.items():
         found = zip(("gen_ppl", "entropy"), intervals, strict=True)
         scores = {metric: (name, _score(*interval)) for metric, interval in found if interval}
+        scores["nfe"] = (name, _score(*((0.0, 0.0) if family == "control" else (64.0, 64.0))))
         cells.append(ScoredCell(name, name, name, family, None, {}, 9, None, scores))
     metrics = [
-        {"metric": "gen_ppl", "title": "PPL", "direction": "lower"},
-        {"metric": "entropy", "title": "entropy", "direction": "match"},
+        {
+            "metric": name,
+            "title": title,
+            "direction": direction,
+            "protocol": PROTOCOL | {"measurement": {"measurement": read}},
+        }
+        for name, title, direction, read in (
+            ("gen_ppl", "PPL", "lower", "judge_nll"),
+            ("entropy", "entropy", "match", "tokens"),
+            ("nfe", "NFE", "lower", "cost"),
+        )
     ]
-    suite = {"suite": "test", "panel": panel}
+    suite = {"suite": "test", "title": "A test", "version": 1, "panel": panel}
     return Section(suite, "", tuple(cells), tuple(metrics), None, "id")  # type: ignore[arg-type]
 
 
@@ -110,3 +127,20 @@ def test_a_cold_model_is_a_model_unless_the_suite_says_otherwise() -> None:
 
 def test_without_a_panel_there_are_no_tables() -> None:
     assert panel_tables(_section(None)) == []
+
+
+def test_every_table_marks_the_metrics_that_rank_a_control_above_a_model_but_not_costs() -> None:
+    section = _section(None)
+    assert undiscriminating(section) == {"gen_ppl": ["tiled"], "entropy": ["noise"]}
+    assert headers(section) == [
+        "PPL\N{DOUBLE DAGGER} \N{DOWNWARDS ARROW}",
+        "entropy\N{DOUBLE DAGGER} match",
+        "NFE \N{DOWNWARDS ARROW}",
+    ]
+    said = "so it is not discriminative here: PPL (tiled); entropy (noise)."
+    for text in (markdown_table(section), latex_table(section)):
+        assert said in text.replace("\\", "")
+    assert r"PPL$\ddagger$ $\downarrow$" in latex_table(section)
+    without = dataclasses.replace(section, cells=tuple(cell for cell in section.cells if cell.family != "control"))
+    assert undiscriminating(without) == {}
+    assert "discriminative" not in markdown_table(without)
