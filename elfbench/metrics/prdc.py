@@ -8,8 +8,8 @@ a sample, over k. Coverage: references whose ball holds a sample. All move with 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from functools import partial
+from collections.abc import Callable, Iterator
+from functools import lru_cache, partial
 from typing import NamedTuple
 
 import numpy as np
@@ -39,25 +39,66 @@ class Balls(NamedTuple):
 
 def radii(points: np.ndarray, k: int) -> np.ndarray:
     """[N] distances to the k-th nearest other point; blocks of rows, so that no N x N matrix is held."""
-    starts = range(0, len(points), BLOCK)
-    # Place 0 is the point itself, at distance 0.
-    return np.concatenate(
-        [np.partition(cdist(points[start : start + BLOCK], points), k, axis=1)[:, k] for start in starts]
-    )
+    found, slack = np.empty(len(points)), 2.0 * _slack(points, points)
+    for start, squared in _squared_distances(points, points):
+        # Place 0 is the point itself, at distance 0.
+        near = squared <= (np.partition(squared, k, axis=1)[:, k] + slack)[:, None]
+        for number, columns in enumerate(near, start):
+            exact = cdist(points[number : number + 1], points[np.flatnonzero(columns)])[0]
+            found[number] = np.partition(exact, k)[k]
+    return found
 
 
 def balls(points: np.ndarray, centers: np.ndarray, reach: np.ndarray) -> Balls:
     """Points [P, D] in closed balls of radius `reach` [C] around centers [C, D]."""
     per_point, only_ball = np.zeros(len(points), dtype=np.int64), np.zeros(len(points), dtype=np.int64)
     per_ball, only_point = np.zeros(len(centers), dtype=np.int64), np.zeros(len(centers), dtype=np.int64)
-    for start in range(0, len(points), BLOCK):
-        inside = cdist(points[start : start + BLOCK], centers) <= reach
+    slack, squared_reach = _slack(points, centers), reach**2
+    for start, beyond in _squared_distances(points, centers):
+        beyond -= squared_reach
+        inside = beyond <= 0.0
         rows = slice(start, start + len(inside))
+        # A point on the rim: its own distance decides, as for the neighbor that made the radius.
+        doubtful = np.flatnonzero((np.abs(beyond, out=beyond) <= slack + 1e-15 * squared_reach).any(axis=1))
+        if len(doubtful):
+            inside[doubtful] = cdist(points[rows][doubtful], centers) <= reach
         per_point[rows], only_ball[rows] = inside.sum(axis=1), inside.argmax(axis=1)
         per_ball += inside.sum(axis=0)
         # A sum over numbers of points is the number of the point where there is one.
         only_point += np.arange(start, start + len(inside)) @ inside
     return Balls(per_point, per_ball, np.where(per_point == 1, only_ball, -1), np.where(per_ball == 1, only_point, -1))
+
+
+def _squared_distances(points: np.ndarray, centers: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
+    """(first row, [B, C]) in blocks of rows, by matrix products: within `_slack` of the squares of the distances."""
+    squares, ours = (np.einsum("nd,nd->n", side, side) for side in (centers, points))
+    for start in range(0, len(points), BLOCK):
+        rows = slice(start, start + BLOCK)
+        found = (-2.0 * points[rows]) @ centers.T
+        found += squares
+        found += ours[rows, None]
+        yield start, found
+
+
+def _slack(points: np.ndarray, centers: np.ndarray) -> float:
+    """The most that rounding can move a squared distance of `_squared_distances`: D + 4 roundings of (|x| + |y|)^2."""
+    longest = max(float(np.einsum("nd,nd->n", side, side).max()) for side in (points, centers))
+    slack: float = (points.shape[1] + 4) * 4.0 * longest * np.finfo(np.float64).eps
+    return slack
+
+
+def around_references(samples: np.ndarray, references: np.ndarray) -> Balls:
+    """Samples in the balls of references. Three metrics of a cell share it: the last one is kept."""
+    return _around_references(samples.tobytes(), references.tobytes(), samples.shape[1])
+
+
+@lru_cache(maxsize=1)
+def _around_references(samples: bytes, references: bytes, width: int) -> Balls:
+    points, centers = (np.frombuffer(side, dtype=np.float64).reshape(-1, width) for side in (samples, references))
+    found = balls(points, centers, radii(centers, NEIGHBORS))
+    for counts in found:
+        counts.setflags(write=False)
+    return found
 
 
 def share_held(held: np.ndarray, sole: np.ndarray, n_holders: int) -> tuple[float, np.ndarray, np.ndarray]:
@@ -72,7 +113,7 @@ def share_held(held: np.ndarray, sole: np.ndarray, n_holders: int) -> tuple[floa
 
 def precision(samples: np.ndarray, references: np.ndarray) -> tuple[float, np.ndarray, np.ndarray]:
     """Precision, without each sample [n], without each reference [m]."""
-    found = balls(samples, references, radii(references, NEIGHBORS))
+    found = around_references(samples, references)
     return share_held(found.per_point, found.only_ball, len(references))
 
 
@@ -85,7 +126,7 @@ def recall(samples: np.ndarray, references: np.ndarray) -> tuple[float, np.ndarr
 
 def density(samples: np.ndarray, references: np.ndarray) -> tuple[float, np.ndarray, np.ndarray]:
     """Density, without each sample [n], without each reference [m]."""
-    found = balls(samples, references, radii(references, NEIGHBORS))
+    found = around_references(samples, references)
     n, total = len(samples), int(found.per_point.sum())
     without_sample = (total - found.per_point) / (NEIGHBORS * (n - 1))
     # The number of balls a sample can be in falls with the references: per reference, then times all of them.
@@ -96,7 +137,7 @@ def density(samples: np.ndarray, references: np.ndarray) -> tuple[float, np.ndar
 
 def coverage(samples: np.ndarray, references: np.ndarray) -> tuple[float, np.ndarray, np.ndarray]:
     """Coverage, without each sample [n], without each reference [m]."""
-    found = balls(samples, references, radii(references, NEIGHBORS))
+    found = around_references(samples, references)
     value, without_reference, without_sample = share_held(found.per_ball, found.only_point, len(samples))
     return value, without_sample, without_reference
 

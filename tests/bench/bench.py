@@ -12,7 +12,10 @@ from conformance import conformance
 from discrete import discrete_sampling
 from diversity import diversity
 from elf import elf_sampling
+from embedding import embedding
 from gates import gates
+from gen_ppl import gen_ppl
+from mauve_panel import mauve_panel
 from oracle import oracle_scoring
 from timing import HEADER, row
 
@@ -20,10 +23,13 @@ from timing import HEADER, row
 _BENCHMARKS = {
     "elf": elf_sampling,
     "discrete": discrete_sampling,
+    "gen_ppl": gen_ppl,
     "oracle": oracle_scoring,
     "conformance": conformance,
     "gates": gates,
     "diversity": diversity,
+    "embedding": embedding,
+    "mauve": mauve_panel,
     "bootstrap": corpus_bootstrap,
 }
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -53,6 +55,7 @@ def test_equals_brute_force_in_any_block_size(n: int, m: int, shift: float, monk
     expected = _brute(x, y)
     for block in (1000, 17):
         monkeypatch.setattr(prdc, "BLOCK", block)
+        prdc._around_references.cache_clear()
         assert [_estimate(metric, x, y).value for metric in METRICS] == pytest.approx(expected)
 
 
@@ -119,3 +122,28 @@ def test_registered_as_a_family_and_bad_input_is_refused() -> None:
     x = np.zeros((63, 2))
     with pytest.raises(ConfigError, match="too few"):
         _estimate(PRDC_RECALL, x, x)
+
+
+def test_points_on_the_rim_are_inside() -> None:
+    # On a grid every radius is reached by many points exactly, and copies of texts have distance 0.
+    rng = np.random.default_rng(3)
+    x, y = rng.integers(0, 3, (70, 3)) * 0.1, rng.integers(0, 3, (66, 3)) * 0.1
+    x[:5], y[5:30] = x[0], y[5]
+    assert radii(x, NEIGHBORS).tolist() == pytest.approx(_reach(x), abs=1e-15)
+    reach = radii(y, NEIGHBORS)
+    found = balls(x, y, reach)
+    inside = np.array([[np.sqrt(((p - q) ** 2).sum()) <= r for q, r in zip(y, reach, strict=True)] for p in x])
+    assert found.per_point.tolist() == inside.sum(axis=1).tolist()
+    assert found.per_ball.tolist() == inside.sum(axis=0).tolist()
+    assert balls(y, y, reach).per_ball.min() > NEIGHBORS
+
+
+def test_no_n_by_n_matrix_of_float64_is_made() -> None:
+    n, rng = 2000, np.random.default_rng(0)
+    x, y = rng.normal(size=(n, 16)), rng.normal(size=(n, 16))
+    tracemalloc.start()
+    for metric in METRICS:
+        _estimate(metric, x, y)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < n * n * 8 / 2

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -101,3 +102,13 @@ def test_what_is_no_vector_is_refused(bad: float) -> None:
 def test_registered() -> None:
     assert catalog.metrics().get("vendi") is VENDI
     assert VENDI.measurement == "features"
+
+
+def test_no_n_by_n_matrix_of_float64_is_made() -> None:
+    n = 2000
+    vectors = np.random.default_rng(0).normal(size=(n, 64))
+    tracemalloc.start()
+    _estimate(vectors)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < n * n * 8 / 4
