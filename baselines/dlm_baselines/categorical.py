@@ -3,6 +3,9 @@
 Inverse CDF: the first id whose cumulative probability exceeds u times the total. Equal in law to the exponential race (Gumbel-max) with
 float64 noise, which costs V uniforms instead of one; DEVIATION(MDLM code, sampling): theirs is a race, in float32 until 2026, which cuts off
 tokens below about 3e-5 at 1,024 steps.
+
+`elf_model.decode.draw_tokens` is the same draw for ELF's logits and stays apart: of ELF only its training may be imported here, which is no home
+for sampling, and both are pinned to the bit by ids, under unlike rules of rounding and of ties at a nucleus' edge.
 """
 
 from __future__ import annotations

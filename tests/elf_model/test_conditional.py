@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 import torch
 from elf_vectors import RecordedNoise, read_vectors
+from tiny_t5 import tiny_t5
 from torch import Tensor, nn
 
 from elf_model.conditional import (
@@ -43,12 +44,7 @@ def _table() -> TableEncoder:
 
 
 def _t5() -> T5Encoder:
-    transformers = pytest.importorskip("transformers")
-    config = transformers.T5Config(
-        vocab_size=VOCABULARY, d_model=8, d_kv=4, d_ff=16, num_layers=2, num_heads=2, dropout_rate=0.0
-    )
-    torch.manual_seed(0)
-    return T5Encoder(transformers.T5EncoderModel(config))
+    return T5Encoder(tiny_t5(vocab_size=VOCABULARY, d_model=8, d_ff=16, num_layers=2))
 
 
 def test_a_row_is_condition_target_padding_with_nothing_between() -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from tiny_t5 import tiny_t5
 
 from elf_model.contextual_encoder import ContextualConfig, build_contextual
 from elf_model.encode import main
@@ -29,10 +30,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from tokenizers import Tokenizer, models, pre_tokenizers, processors
 
     path = tmp_path_factory.mktemp("t5")
-    sizes = {"vocab_size": 12, "d_model": 6, "d_kv": 4, "d_ff": 8, "num_layers": 1, "num_heads": 2}
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        transformers.T5EncoderModel(transformers.T5Config(**sizes)).save_pretrained(path)
+    tiny_t5().save_pretrained(path)
     words = Tokenizer(models.WordLevel({"<pad>": 0, "</s>": 1, "a": 2, "b": 3, "c": 4, "d": 5, "e": 6}, "<pad>"))
     words.pre_tokenizer = pre_tokenizers.Whitespace()
     words.post_processor = processors.TemplateProcessing(single="$A </s>", special_tokens=[("</s>", 1)])

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from tiny_t5 import tiny_t5
 
 from elf_model.encoder import T5Encoder, TableEncoder, encoder_mask
 
@@ -19,11 +20,7 @@ def test_table_encoder_looks_up_and_normalizes() -> None:
 
 
 def _tiny_t5() -> T5Encoder:
-    transformers = pytest.importorskip("transformers")
-    sizes = {"vocab_size": 20, "d_model": 8, "d_kv": 4, "d_ff": 16, "num_layers": 2, "num_heads": 2}
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        return T5Encoder(transformers.T5EncoderModel(transformers.T5Config(**sizes, dropout_rate=0.0)))
+    return T5Encoder(tiny_t5(vocab_size=20, d_model=8, d_ff=16, num_layers=2))
 
 
 def test_prefix_latents_do_not_depend_on_the_target() -> None:

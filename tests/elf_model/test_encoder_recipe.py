@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from tiny_t5 import tiny_t5
 
 from elf_model.config import ElfConfig
 from elf_model.contextual_encoder import ContextualEncoder
@@ -60,12 +61,8 @@ def test_changing_the_kind_alone_leaves_other_keys_unread() -> None:
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    transformers = pytest.importorskip("transformers")
     path = tmp_path_factory.mktemp("t5")
-    sizes = {"vocab_size": 12, "d_model": 6, "d_kv": 4, "d_ff": 8, "num_layers": 1, "num_heads": 2}
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        transformers.T5EncoderModel(transformers.T5Config(**sizes)).save_pretrained(path)
+    tiny_t5().save_pretrained(path)
     return path
 
 

@@ -9,6 +9,7 @@ import pytest
 import torch
 import yaml
 from elf_vectors import KeyedNoise
+from tiny_t5 import tiny_t5
 from torch import Tensor
 
 import elf_model
@@ -93,11 +94,7 @@ class Watched:
 @pytest.mark.parametrize("drop", [0.0, 1.0])
 def test_latents_of_conditional_rows_with_a_random_t5(drop: float) -> None:
     """Targets do not reach the condition; the condition reaches targets, unless its label is dropped."""
-    transformers = pytest.importorskip("transformers")
-    sizes = {"vocab_size": 11, "d_model": 6, "d_kv": 3, "d_ff": 12, "num_layers": 2, "num_heads": 2}
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        model = transformers.T5EncoderModel(transformers.T5Config(**sizes, dropout_rate=0.0))
+    model = tiny_t5(vocab_size=11, num_layers=2)
     config = ElfConfig(vocab_size=11, latent_dim=6, hidden=16, depth=1, heads=2, max_length=10, label_drop_prob=drop)
     encoder, net = Watched(T5Encoder(model)), build_network(config, seed=0)
     objective = elf_objective(encoder, config, pad_policy="eos")

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from tiny_t5 import tiny_t5
 
 from elf_model.config import ElfConfig
 from elf_model.model import load_model
@@ -82,10 +83,7 @@ def assets(tmp_path_factory: pytest.TempPathFactory) -> Path:
         tokenizer_object=own, pad_token="<pad>", eos_token="</s>", unk_token="<unk>"
     )
     made.save_pretrained(folder / "tokenizer")
-    sizes = {"vocab_size": 30, "d_model": 6, "d_kv": 3, "d_ff": 12, "num_layers": 1, "num_heads": 2}
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        transformers.T5EncoderModel(transformers.T5Config(**sizes)).save_pretrained(folder / "t5")
+    tiny_t5(vocab_size=30).save_pretrained(folder / "t5")
     random = np.random.default_rng(0)
     texts = [" ".join(random.choice(WORDS, 12)) for _ in range(20)]
     (folder / "text.jsonl").write_text("".join(json.dumps({"text": text}) + "\n" for text in texts))
