@@ -13,6 +13,7 @@ from scipy.special import ndtri
 from elfbench.core.errors import ConfigError
 from elfbench.statistics.difference import Difference
 from elfbench.statistics.interval import checked_level
+from elfbench.statistics.power import paired_rows
 
 Verdict = Literal["equivalent", "not equivalent", "undecided"]
 
@@ -44,14 +45,18 @@ def equivalence(difference: Difference, margin: float, *, alpha: float = 0.05) -
     return Equivalence(p, low, high, verdict)
 
 
-def rows_for_equivalence(spread: float, margin: float, *, alpha: float = 0.05, power: float = 0.8) -> int:
+def rows_for_equivalence(
+    spread: float, margin: float, *, alpha: float = 0.05, power: float = 0.8, correlation: float | None = None
+) -> int:
     """Rows on each of two sides to call equal laws equivalent with this power; normal approximation.
 
     2 (spread (z_alpha + z_{(1 + power)/2}) / margin)^2: both tests must reject. spread: standard deviation of a row's influence.
+    correlation: of the rows of a pair; None: two independent samples.
     """
     if not (margin > 0.0 and spread >= 0.0):
         raise ConfigError(
             "a plan needs a margin and a spread", key="margin", found=f"{margin}; {spread}", allowed="> 0"
         )
     quantiles = -ndtri(checked_level(alpha)) + ndtri(0.5 + 0.5 * checked_level(power))
-    return max(2, math.ceil(2.0 * (spread * float(quantiles) / margin) ** 2))
+    rows = 2.0 * (spread * float(quantiles) / margin) ** 2
+    return max(2, math.ceil(rows)) if correlation is None else paired_rows(rows, correlation, float(-ndtri(alpha)))

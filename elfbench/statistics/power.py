@@ -22,11 +22,33 @@ def detectable_difference(
     return _quantiles(alpha, power, sides) * math.sqrt(spread_a**2 / n_a + spread_b**2 / n_b)
 
 
-def rows_needed(spread: float, difference: float, *, alpha: float = 0.05, power: float = 0.8, sides: int = 2) -> int:
-    """Rows on each side to see `difference` between two independent samples of equal spread."""
+def rows_needed(
+    spread: float,
+    difference: float,
+    *,
+    alpha: float = 0.05,
+    power: float = 0.8,
+    sides: int = 2,
+    correlation: float | None = None,
+) -> int:
+    """Rows on each side to see `difference` between two samples of equal spread.
+
+    correlation: of the rows of a pair, where both sides share their noise; None: two independent samples.
+    """
     if difference <= 0.0:
         raise ConfigError("a detectable difference is positive", key="difference", found=difference, allowed="> 0")
-    return math.ceil(2.0 * (spread * _quantiles(alpha, power, sides) / difference) ** 2)
+    rows = 2.0 * (spread * _quantiles(alpha, power, sides) / difference) ** 2
+    if correlation is None:
+        return math.ceil(rows)
+    return paired_rows(rows, correlation, float(norm.isf(alpha / sides)))
+
+
+def paired_rows(rows: float, correlation: float, quantile: float) -> int:
+    """What is left of `rows` of two independent samples where rows pair: (1 - correlation) of them, plus z^2 / 2 as pairs are few and
+    their spread is estimated (Guenther 1981). quantile: the test's z."""
+    if not -1.0 <= correlation < 1.0:
+        raise ConfigError("a correlation of pairs", key="correlation", found=correlation, allowed="-1 <= r < 1")
+    return max(2, math.ceil(rows * (1.0 - correlation) + quantile**2 / 2.0))
 
 
 def _quantiles(alpha: float, power: float, sides: int) -> float:

@@ -68,22 +68,10 @@ def rank_intervals(models: Mapping[str, Rows], *, better: Direction, level: floa
     """Best first: low is 1 + models surely better, high is the number of models minus those surely worse; all true ranks at once."""
     names = _checked(models, level)
     values, adjusted = _pairwise(models, names, better)
-    apart = adjusted <= 1.0 - level
-    wins = apart & (values[:, None] < values[None, :])
-    measured = mean_ranks(values)
+    lows, highs = rank_bounds(values, adjusted, level=level)
     sign = 1.0 if better == "lower" else -1.0
-    return _sorted(
-        [
-            Rank(
-                name,
-                float(sign * values[i]),
-                float(measured[i]),
-                1.0 + wins[:, i].sum(),
-                float(len(names)) - wins[i].sum(),
-            )
-            for i, name in enumerate(names)
-        ]
-    )
+    columns = ((sign * values).tolist(), mean_ranks(values).tolist(), lows.tolist(), highs.tolist())
+    return _sorted([Rank(*row) for row in zip(names, *columns, strict=True)])
 
 
 def tie_groups(models: Mapping[str, Rows], *, better: Direction, level: float = 0.95) -> list[tuple[str, ...]]:
@@ -93,10 +81,35 @@ def tie_groups(models: Mapping[str, Rows], *, better: Direction, level: float = 
     """
     names = _checked(models, level)
     values, adjusted = _pairwise(models, names, better)
-    order = np.argsort(values, kind="stable")
-    together = (adjusted > 1.0 - level)[np.ix_(order, order)]
+    return [tuple(names[place] for place in group) for group in groups_of(values, adjusted, level=level)]
+
+
+def rank_bounds(
+    losses: NDArray[np.float64], adjusted: NDArray[np.float64], *, level: float
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Lowest and highest rank [M] of losses [M], the smaller the better, from p-values [M, M] that `both_directions` adjusted."""
+    wins = (adjusted <= 1.0 - checked_level(level)) & (losses[:, None] < losses[None, :])
+    return 1.0 + wins.sum(axis=0), float(len(losses)) - wins.sum(axis=1)
+
+
+def groups_of(losses: NDArray[np.float64], adjusted: NDArray[np.float64], *, level: float) -> list[tuple[int, ...]]:
+    """`tie_groups` as positions in losses [M]."""
+    order = np.argsort(losses, kind="stable")
+    together = (adjusted > 1.0 - checked_level(level))[np.ix_(order, order)]
     groups = sorted(sorted(group) for group in _largest_cliques(together))
-    return [tuple(names[order[place]] for place in group) for group in groups]
+    return [tuple(int(order[place]) for place in group) for group in groups]
+
+
+def both_directions(p: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Adjusted p-values [M, M], 1 on the diagonal, of one-sided ones [M, M] in the direction measured.
+
+    Holm over both directions of every pair: a pair told apart in the wrong direction is an error of the family, too.
+    """
+    upper = np.triu_indices(len(p), 1)
+    adjusted = np.ones_like(p)
+    # A p-value of the other direction is never smaller than that of the direction measured, and is not of interest: it only counts.
+    adjusted[upper] = holm(np.concatenate([p[upper], np.ones(len(upper[0]))]))[: len(upper[0])]
+    return np.minimum(adjusted, adjusted.T)
 
 
 def letters(groups: Sequence[tuple[str, ...]]) -> dict[str, str]:
@@ -114,19 +127,13 @@ def letters(groups: Sequence[tuple[str, ...]]) -> dict[str, str]:
 def _pairwise(
     models: Mapping[str, Rows], names: list[str], better: Direction
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Values [M], the smaller the better, and adjusted p-values [M, M] of "no difference in the direction measured", 1 on the diagonal.
-
-    Holm over both directions of every pair: a pair told apart in the wrong direction is an error of the family, too.
-    """
+    """Values [M], the smaller the better, and adjusted p-values [M, M] of "no difference in the direction measured"."""
     sign = 1.0 if better == "lower" else -1.0
-    pairs = list(itertools.combinations(range(len(names)), 2))
-    p = [unpaired_difference(models[names[i]], models[names[j]]).p_two_sided() for i, j in pairs]
-    adjusted = np.ones((len(names), len(names)))
-    one_sided = np.asarray(p) / 2.0
-    for (i, j), value in zip(pairs, holm(np.concatenate([one_sided, 1.0 - one_sided]))[: len(pairs)], strict=True):
-        adjusted[i, j] = adjusted[j, i] = value
+    p = np.ones((len(names), len(names)))
+    for i, j in itertools.combinations(range(len(names)), 2):
+        p[i, j] = p[j, i] = unpaired_difference(models[names[i]], models[names[j]]).p_two_sided() / 2.0
     columns = [ratio_columns(*models[name], name) for name in names]
-    return sign * np.array([above.sum() / below.sum() for above, below in columns]), adjusted
+    return sign * np.array([above.sum() / below.sum() for above, below in columns]), both_directions(p)
 
 
 def _largest_cliques(linked: NDArray[np.bool_]) -> list[set[int]]:
