@@ -68,6 +68,7 @@ OPTIONS: Mapping[str, OptionSpec] = {
         type="str",
         default="logit_normal",
         choices=("logit_normal", "logit_normal_batch", "logit_normal_quantile", "uniform"),
+        per_batch=("logit_normal_batch",),
         meaning="time grid: random logit-normal drawn per row; the same drawn per batch as the authors do, which is not "
         f"batch invariant (batches must be whole shards of {SHARD_ROWS} rows, whose rows are not independent); its quantiles; "
         "or uniform",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -29,13 +29,20 @@ def command(
             "--metric", metavar="NAME", help="Only this metric or family. Repeatable; fewer tests, less adjustment."
         ),
     ] = None,
+    adjust: Annotated[
+        Literal["holm", "bh"],
+        typer.Option(
+            "--adjust",
+            help="holm: for claims, the chance of any false one is at most 5%. bh: for dashboards to look through, at most 5% of the differences found are false on average.",
+        ),
+    ] = "holm",
     out: Annotated[
         Path | None,
         typer.Option("--out", metavar="DIR", help="Also write comparison.md, .csv, .png and .pdf into this folder."),
     ] = None,
     json: Json = False,
 ) -> None:
-    """Is B better than A? Differences with intervals, p-values adjusted by Holm, and what is only a tie; without torch.
+    """Is B better than A? Differences with intervals, p-values adjusted for their number, and what is only a tie; without torch.
 
     Two stores compare row by row (equal suite, label and steps), two rows of one store by name; a model's name means its default
     options. Intervals cover the sampling of rows, not the training seed.
@@ -48,7 +55,7 @@ def command(
 
     if out is not None and out.is_file():
         raise ConfigError("a comparison needs a folder", key="--out", found=str(out), allowed="a folder")
-    comparison = compare(a, b, store=store, suite=suite, metrics=metric)
+    comparison = compare(a, b, store=store, suite=suite, metrics=metric, adjust=adjust)
     files = write_files(comparison, out) if out is not None else []
     if json:
         print_json(as_document(comparison) | {"files": [str(path) for path in files]})
@@ -60,7 +67,7 @@ def command(
 
 def show(comparison: Comparison) -> None:
     """Tables, reading notes and the closing sentence on stdout."""
-    from elfbench.reporting.comparison_text import COLUMNS, NUMBERS, footnotes, table_row
+    from elfbench.reporting.comparison_text import columns, footnotes, numbers, table_row
 
     stdout.print(f"A  {comparison.a}\nB  {comparison.b}", markup=False, soft_wrap=True)
     rows = comparison.changed
@@ -75,7 +82,7 @@ def show(comparison: Comparison) -> None:
         if changed:
             stdout.print(f"cells differ in  {'; '.join(changed)}", style="dim", markup=False, soft_wrap=True)
         stdout.print()
-        print_table(COLUMNS, here, right=NUMBERS)
+        print_table(columns(comparison), here, right=numbers(comparison))
     stdout.print()
     if brief:
         stdout.print(

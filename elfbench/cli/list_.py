@@ -114,7 +114,7 @@ def _judges() -> list[dict[str, Any]]:
 
     return [
         {
-            "name": name + ("DIR or id" if name.endswith(":") else ""),
+            "name": name + ({"entry:": "NAME"}.get(name, "DIR or id") if name.endswith(":") else ""),
             "owner": catalog.judges().owner(name) if not name.endswith(":") else "elfbench",
         }
         for name in catalog.judges().names()
@@ -124,7 +124,16 @@ def _judges() -> list[dict[str, Any]]:
 def _featurizers() -> list[dict[str, Any]]:
     from elfbench.registry import catalog
 
-    return [{"name": name, "owner": catalog.featurizers().owner(name)} for name in catalog.featurizers().names()]
+    registry = catalog.featurizers()
+    any_model = (
+        "any model of transformers: mean over an encoder's tokens, last token of a causal model; or SOURCE#mean, #last"
+    )
+    return [
+        {"name": f"{name}DIR or id", "owner": "elfbench", "title": any_model}
+        if name.endswith(":")
+        else {"name": name, "owner": registry.owner(name), "title": registry.get(name).title}
+        for name in registry.names()
+    ]
 
 
 def _corpora() -> list[dict[str, Any]]:

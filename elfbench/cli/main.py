@@ -80,6 +80,14 @@ app = typer.Typer(
 )
 
 
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        from elfbench.core.provenance import version as installed
+
+        typer.echo(f"elfbench {installed()}")
+        raise typer.Exit
+
+
 @app.callback()
 def root(
     plugin: Annotated[
@@ -87,17 +95,14 @@ def root(
         typer.Option(
             "--plugin",
             metavar="FILE.py",
-            help="Register what a Python file's MODELS, METRICS and SUITES hold. Repeatable.",
+            help="Register what a Python file's MODELS, METRICS, FEATURIZERS and SUITES hold. Repeatable.",
         ),
     ] = None,
-    version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", is_eager=True, callback=_print_version, help="Print the version.")
+    ] = False,
 ) -> None:
     """The benchmark and evaluation suite for diffusion language models."""
-    if version:
-        from elfbench.core.provenance import version as installed
-
-        typer.echo(f"elfbench {installed()}")
-        raise typer.Exit
     if plugin:
         from elfbench.registry.catalog import load_plugin
 

@@ -95,6 +95,7 @@ def command(
         )
     else:
         texts = f" {summary.texts_scored} likelihoods of texts," if summary.texts_scored else ""
+        texts += f" {summary.runs_timed} batches timed," if summary.runs_timed else ""
         stderr.print(
             f"{summary.cells} cells: {summary.rows_made} rows sampled, {summary.rows_kept} kept,{texts} {summary.scores_made} new scores in {summary.store}",
             markup=False,
@@ -115,9 +116,11 @@ def _until_decided(
 ) -> None:
     from elfbench.cli.check import EXIT, show, write_files
     from elfbench.gates.until_decided import until_decided
-    from elfbench.running.run import run
+    from elfbench.running.prompts import prompt_set
+    from elfbench.running.run import run, stored_document
     from elfbench.store.store import Store
 
+    document = stored_document(suite, prompt_set(suite.prompts) if suite.prompts else None)
     discard = refresh
     with progress_display() as reporter:
 
@@ -127,7 +130,9 @@ def _until_decided(
             discard = "none"
             return Store.open(out)
 
-        decision = until_decided(suite, baseline, sample, on_look=lambda look: reporter.note(look.sentence))
+        decision = until_decided(
+            suite, baseline, sample, on_look=lambda look: reporter.note(look.sentence), document=document
+        )
     show(decision, json=json)
     write_files(decision, markdown, junit)
     raise typer.Exit(EXIT[decision.status])

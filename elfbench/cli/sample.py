@@ -36,6 +36,7 @@ def command(
     Example:  elfbench sample elf-sotu --steps 32 --trace
     Example:  elfbench sample mdlm-sotu --prompt "My fellow {4} of the {2} States"
     """
+    from elfbench.registry import catalog
     from elfbench.running.sample import sample
     from elfbench.running.sample import trace as trace_path
 
@@ -75,6 +76,8 @@ def command(
             }
         )
         return
+    if steps is not None and not catalog.models().get(name).card.has_steps:
+        stderr.print(f"{name} has no sampling steps: --steps {steps} changes nothing", style="dim", markup=False)
     for number, text in enumerate(batch.texts):
         stdout.print(Text(f"[{number}] ", style="bold cyan"), Text(_one_line(text)))
 

@@ -82,9 +82,17 @@ def _found(name: str, store: Path | None) -> dict[str, Any]:
                 "length_sensitive",
                 "description",
             )
-        } | {"parameters": dict(metric.parameters)}
+        } | {"parameters": dict(metric.parameters), "other protocols": dict(metric.protocols)}
+    if name in catalog.metric_families():
+        members = {one: catalog.metrics().get(one).description for one in catalog.expand_metrics(name)}
+        return {"family": name, "metrics": members}
     models = [one for one in catalog.models().names() if not one.endswith(":")]
-    names = [*models, *suite_paths(), *(one for one in catalog.metrics().names() if not one.endswith(":"))]
+    names = [
+        *models,
+        *suite_paths(),
+        *catalog.metric_families(),
+        *(one for one in catalog.metrics().names() if not one.endswith(":")),
+    ]
     raise unknown("name", name, names, key="NAME", remedy="for a cell or score give --store STORE")
 
 

@@ -41,6 +41,15 @@ class ElfbenchError(Exception):
             lines.append(f"  try:     {self.remedy}")
         return "\n".join(lines)
 
+    @property
+    def one_line(self) -> str:
+        """The same for a list of gaps; without the key, which names no more than the gap itself."""
+        parts = [self.message]
+        parts += [f"found: {self.found}"] if self.found is not None else []
+        parts += [f"allowed: {_listing(self.allowed)}"] if self.allowed is not None else []
+        parts += [f"try: {self.remedy}"] if self.remedy is not None else []
+        return " ".join("; ".join(parts).split())
+
 
 class ConfigError(ElfbenchError):
     """A suite, recipe, option or argument is wrong."""
@@ -63,8 +72,12 @@ class ConformanceError(ElfbenchError):
 
 
 def suggestion(found: str, allowed: Iterable[str]) -> str | None:
-    """'did you mean ...' for a misspelled name, or None when nothing is near."""
-    near = difflib.get_close_matches(found, list(allowed), n=1, cutoff=0.5)
+    """'did you mean ...' for a misspelled name, or the misspelled beginning of one; None when nothing is near."""
+    names = list(allowed)
+    near = difflib.get_close_matches(found, names, n=1, cutoff=0.5)
+    if not near and len(found) > 2:
+        beginnings = {name[: len(found)]: name for name in reversed(names)}
+        near = [beginnings[one] for one in difflib.get_close_matches(found, beginnings, n=1, cutoff=0.7)]
     return f"did you mean {near[0]!r}?" if near else None
 
 

@@ -82,15 +82,18 @@ class Baseline(Record):
         return _values({cell.name: _of_baseline(cell) for cell in self.cells})
 
 
-def read_baseline(path: Path | str) -> Baseline:
-    """The baseline. Raises ConfigError when the file is none, of another schema, or edited by hand."""
+def read_baseline(path: Path | str, *, key: str = "--against") -> Baseline:
+    """The baseline. Raises ConfigError when the file is none, of another schema, or edited by hand. key: what the path was given as."""
     path = Path(path)
     try:
         document = json.loads(path.read_text(encoding="utf-8"))
         found = digest(document.get("content")) if isinstance(document, dict) else None
     except OSError as error:
         raise ConfigError(
-            "no such baseline", key="--against", found=str(path), remedy="elfbench check STORE --accept --against FILE"
+            "no such baseline",
+            key=key,
+            found=str(path),
+            remedy="elfbench check STORE --against FILE --accept --why TEXT makes one",
         ) from error
     except ValueError as error:
         raise _no_baseline(path, str(error)) from error

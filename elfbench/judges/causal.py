@@ -5,8 +5,9 @@ Nothing is downloaded and no remote code is run.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cached_property
+from typing import NamedTuple
 
 import numpy as np
 
@@ -15,8 +16,20 @@ from elfbench.judges.measuring import Cut, FastTokenizer
 from elfbench.judges.protocols import JudgeTokens, score_rows
 from elfbench.judges.scoring import Scorer
 from elfbench.loading.model_folder import ModelFolder, open_model_folder
-from elfbench.spec.instruments import Judge, JudgedRows, Progress, ProtocolRows
+from elfbench.spec.instruments import GRADIENT, GradientRows, Judge, JudgedRows, Progress, ProtocolRows, RankedRows
 from elfbench.spec.judging import JudgingProtocol
+
+
+class _Prepared(NamedTuple):
+    """cuts, n_scored, n_tokens: per text [N]; rows: ids of the texts with numbers `scored`, what stands before them included."""
+
+    cuts: list[Cut]
+    rows: list[np.ndarray]
+    scored: np.ndarray
+    n_scored: np.ndarray
+    n_tokens: np.ndarray
+    done: Callable[[int], None]
+    """Already told of the texts that have nothing to score."""
 
 
 class CausalJudge:
@@ -55,29 +68,44 @@ class CausalJudge:
 
         Raises ConfigError when a text is longer than the context.
         """
-        cuts = self._tokenizer.cuts(texts, window)
-        separator = self._tokenizer.token_id(self._separator) if self._separator else self._folder.separator
-        before = np.array([] if separator is None else [separator], dtype=np.int64)
-        rows = [np.concatenate([before, cut.ids]) for cut in cuts]
-        self._check_lengths(rows, window)
-        n_scored = np.array([max(0, len(row) - 1) if len(cut.ids) else 0 for row, cut in zip(rows, cuts, strict=True)])
-        scored = np.flatnonzero(n_scored)
+        found = self._prepared(texts, window, progress)
         nll = np.zeros(len(texts), dtype=np.float64)
-        done = progress or (lambda _: None)
-        if len(scored) < len(texts):
-            done(len(texts) - len(scored))
-        if len(scored):
-            nll[scored] = self._scorer.sums([rows[number] for number in scored], done)
+        if len(found.scored):
+            nll[found.scored] = self._scorer.sums(found.rows, found.done)
         skipped = [0] * len(texts)
-        if separator is None:
+        if self._before is None:
             skipped = [_reach(text, cut) for text, cut in zip(texts, self._tokenizer.cuts(texts, 1), strict=True)]
-        n_bytes = [_reach(text, cut) - skip for text, cut, skip in zip(texts, cuts, skipped, strict=True)]
+        n_bytes = [_reach(text, cut) - skip for text, cut, skip in zip(texts, found.cuts, skipped, strict=True)]
         return JudgedRows(
             nll_nats=nll,
-            n_scored=n_scored.astype(np.int64),
-            n_bytes_scored=np.where(n_scored > 0, np.array(n_bytes, dtype=np.int64), 0),
-            n_tokens=np.array([cut.n_tokens for cut in cuts], dtype=np.int64),
+            n_scored=found.n_scored,
+            n_bytes_scored=np.where(found.n_scored > 0, np.array(n_bytes, dtype=np.int64), 0),
+            n_tokens=found.n_tokens,
         )
+
+    def ranks(self, texts: Sequence[str], *, window: int | None, progress: Progress | None = None) -> RankedRows:
+        """Per text, in the order of `texts`: the ranks of the tokens that `score` scores, in their order.
+
+        Raises ConfigError when a text is longer than the context.
+        """
+        found = self._prepared(texts, window, progress)
+        ranks = [np.zeros(0, dtype=np.int64)] * len(texts)
+        if len(found.scored):
+            of_scored = self._scorer.ranks(found.rows, found.done)
+            for number, one in zip(found.scored, of_scored, strict=True):
+                ranks[number] = one
+        return RankedRows(ranks, found.n_scored, found.n_tokens)
+
+    def gradients(self, texts: Sequence[str], *, window: int | None, progress: Progress | None = None) -> GradientRows:
+        """Per text, in the order of `texts`: `GRADIENT` over the tokens that `score` scores, one text at a time.
+
+        Raises ConfigError when a text is longer than the context, or the model has no list of blocks.
+        """
+        found = self._prepared(texts, window, progress)
+        gradient = np.zeros((len(texts), int(GRADIENT["width"])), dtype=np.float32)
+        if len(found.scored):
+            gradient[found.scored] = self._scorer.gradients(found.rows, found.done)
+        return GradientRows(gradient, found.n_scored, found.n_tokens)
 
     def score_under(
         self,
@@ -104,6 +132,26 @@ class CausalJudge:
         if unjudged:
             done(unjudged)
         return found
+
+    def _prepared(self, texts: Sequence[str], window: int | None, progress: Progress | None) -> _Prepared:
+        cuts = self._tokenizer.cuts(texts, window)
+        before = np.array([] if self._before is None else [self._before], dtype=np.int64)
+        rows = [np.concatenate([before, cut.ids]) for cut in cuts]
+        self._check_lengths(rows, window)
+        n_scored = np.array(
+            [max(0, len(row) - 1) if len(cut.ids) else 0 for row, cut in zip(rows, cuts, strict=True)], dtype=np.int64
+        )
+        scored = np.flatnonzero(n_scored)
+        n_tokens = np.array([cut.n_tokens for cut in cuts], dtype=np.int64)
+        done = progress or (lambda _: None)
+        if len(scored) < len(texts):
+            done(len(texts) - len(scored))
+        return _Prepared(cuts, [rows[number] for number in scored], scored, n_scored, n_tokens, done)
+
+    @cached_property
+    def _before(self) -> int | None:
+        """The id that stands before every text, or None."""
+        return self._tokenizer.token_id(self._separator) if self._separator else self._folder.separator
 
     @cached_property
     def _tokens(self) -> JudgeTokens:

@@ -11,7 +11,7 @@ from elfbench.judges.causal import CausalJudge
 from elfbench.judges.conversion import converted
 from elfbench.judges.measuring import FastTokenizer
 from elfbench.loading.model_folder import ModelFolder
-from elfbench.spec.instruments import JudgedRows, Progress, ProtocolRows
+from elfbench.spec.instruments import GradientRows, JudgedRows, Progress, ProtocolRows, RankedRows
 from elfbench.spec.judging import JudgingProtocol
 
 CONVERSION = 1
@@ -55,6 +55,14 @@ class SmolLM2:
     ) -> ProtocolRows:
         """Another protocol; `<|endoftext|>`, which parted documents in training, is its beginning and end of text."""
         return self._judge.score_under(protocol, texts, window=window, progress=progress)
+
+    def ranks(self, texts: Sequence[str], *, window: int | None, progress: Progress | None = None) -> RankedRows:
+        """Ranks of the tokens that `score` scores."""
+        return self._judge.ranks(texts, window=window, progress=progress)
+
+    def gradients(self, texts: Sequence[str], *, window: int | None, progress: Progress | None = None) -> GradientRows:
+        """Projected gradients of the mean of what `score` sums."""
+        return self._judge.gradients(texts, window=window, progress=progress)
 
     @cached_property
     def _judge(self) -> CausalJudge:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from elfbench.core.canonical import digest, text_digest
-from elfbench.core.errors import ConfigError, PrerequisiteError, unknown
+from elfbench.core.errors import ConfigError, PrerequisiteError, suggestion, unknown
 
 SPLITS = ("train", "validation", "test", "all")
 _TEXT_KEYS = ("text", "generated", "content")
@@ -72,7 +72,8 @@ def _read(corpus: str) -> Iterator[Document]:
         )
     if reader is None:
         allowed = ["sotu", "datasets:<id>[:<config>]", *(f"a {suffix} file" for suffix in _READERS)]
-        raise ConfigError("unknown corpus", key="corpus", found=corpus, allowed=allowed)
+        near = suggestion(corpus, ["sotu"])
+        raise ConfigError("unknown corpus", key="corpus", found=corpus, allowed=allowed, remedy=near)
     return (
         Document(f"{number}", text, _hashed_split(text)) for number, text in enumerate(reader(path)) if text.strip()
     )
@@ -157,9 +158,13 @@ def _txt(path: Path) -> Iterator[str]:
 
 
 def _parquet(path: Path) -> Iterator[str]:
+    import pyarrow as pa
     import pyarrow.parquet as pq
 
-    table = pq.read_table(path)
+    try:
+        table = pq.read_table(path)
+    except pa.ArrowException as error:
+        raise ConfigError("not a parquet file", key=path.name, found=str(error)) from error
     key = next((name for name in _TEXT_KEYS if name in table.column_names), None)
     if key is None:
         raise ConfigError(

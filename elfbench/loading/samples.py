@@ -52,9 +52,13 @@ def _texts(path: Path, suffix: str, field: str | None, fields: Sequence[str]) ->
         with path.open(encoding="utf-8", newline="") as stream:
             rows = list(csv.DictReader(stream))
     else:
+        import pyarrow as pa
         import pyarrow.parquet as pq
 
-        rows = pq.read_table(path).to_pylist()
+        try:
+            rows = pq.read_table(path).to_pylist()
+        except pa.ArrowException as error:
+            raise ConfigError("not a parquet file", key=path.name, found=str(error)) from error
     return [_text(row, field, fields, f"{path.name}, row {number}") for number, row in enumerate(rows, 1)]
 
 
@@ -62,7 +66,9 @@ def _parsed(text: str, where: str) -> object:
     try:
         return json.loads(text)
     except ValueError as error:
-        raise ConfigError("not valid JSON", key=where, found=text[:60]) from error
+        raise ConfigError(
+            "not valid JSON", key=where, found=text[:60], allowed="JSON: a text in quotes, or an object"
+        ) from error
 
 
 def _listed(document: object, where: str, field: str | None) -> list[object]:
@@ -91,11 +97,25 @@ def _text(row: object, field: str | None, fields: Sequence[str], where: str) -> 
             if isinstance(row.get(name), str):
                 return str(row[name])
         keys = [str(key) for key in row]
+        if held := [name for name in names if name in row]:
+            raise ConfigError(
+                "a row whose text is none",
+                key=where,
+                found=f"{held[0]}: {json.dumps(row[held[0]], default=str)[:60]}",
+                allowed="a text in quotes; an empty one is counted as empty",
+                remedy="mend the row, or name another field with --field",
+            )
         raise ConfigError(
             "a row without a text field",
             key=where,
             found=keys,
             allowed=names,
-            remedy=(suggestion(field, keys) if field else None) or "name the field with --field",
+            remedy=(suggestion(field, keys) if field else None)
+            or (f"--field {keys[0]}" if len(keys) == 1 else "name the field with --field"),
         )
-    raise ConfigError("a row that is neither a text nor an object", key=where, found=type(row).__name__)
+    raise ConfigError(
+        "a row that is neither a text nor an object",
+        key=where,
+        found=json.dumps(row, default=str)[:60],
+        allowed="a text in quotes, or an object with a text field",
+    )

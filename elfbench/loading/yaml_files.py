@@ -18,6 +18,7 @@ from elfbench.core.errors import ConfigError, suggestion
 
 R = TypeVar("R", bound=BaseModel)
 _EXPONENT = re.compile(r"[+-]?\d+(\.\d*)?[eE][+-]?\d+")
+_SHOWN = 80  # characters of a value in a message
 _WORDS_FOR_BOOLEANS = {"yes", "no", "on", "off", "y", "n"}
 
 
@@ -114,12 +115,25 @@ def _explained(kind: type[BaseModel], first: ErrorDetails, source: str, count: i
         )
     if first["type"] == "missing":
         return ConfigError(f"{source}: a key is missing{more}", key=key, remedy=f"add '{first['loc'][-1]}:'")
-    found = (
-        first["input"] if isinstance(first["input"], str | int | float | bool | None) else type(first["input"]).__name__
-    )
     return ConfigError(
-        f"{source}: a wrong value{more}", key=key, found=repr(found), allowed=first["msg"].removeprefix("Value error, ")
+        f"{source}: a wrong value{more}",
+        key=key or "the whole file",
+        found=_shown(first["input"]),
+        allowed=_allowed(first["msg"]),
     )
+
+
+def _allowed(message: str) -> str:
+    told = message.removeprefix("Value error, ").removeprefix("Input should be ")
+    return "keys with values (name: value)" if told == "an object" else told
+
+
+def _shown(value: object) -> str:
+    """A value as JSON, which is YAML too; the beginning of a long one."""
+    text = json.dumps(value, ensure_ascii=False, default=str)
+    kind = "a list" if isinstance(value, list | tuple) else "keys" if isinstance(value, dict) else None
+    short = text if len(text) <= _SHOWN else text[:_SHOWN] + " ..."
+    return f"{kind}: {short}" if kind else short
 
 
 def _fields_at(kind: type[BaseModel], location: tuple[str | int, ...]) -> list[str]:

@@ -7,7 +7,8 @@ from functools import partial
 
 import numpy as np
 
-from elfbench.metrics.pairs import mean_corpus, mean_of_rows
+from elfbench.metrics.pairs import mean_corpus
+from elfbench.metrics.rates import rate_of_rows
 from elfbench.spec.metric import Metric
 
 
@@ -19,14 +20,15 @@ def exact_rows(texts: Sequence[str], references: Sequence[str]) -> dict[str, np.
 
 EXACT_MATCH = Metric(
     name="exact_match",
-    version=1,
+    version=2,
     title="exact match",
     unit="of rows",
     direction="higher",
     measurement="exact",
-    estimate=partial(mean_of_rows, name="exact_match", bounds=(0.0, 1.0)),
+    estimate=partial(rate_of_rows, name="exact_match"),
     parameters={"equal": "up to white space"},
     paired="output",
+    rate=True,
     corpus=mean_corpus("exact_match"),
     length_sensitive=False,
     description="Share of samples that equal their reference, white space aside.",

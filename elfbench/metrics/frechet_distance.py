@@ -3,7 +3,7 @@
 
 |m1 - m2|^2 + tr(C1 + C2 - 2 (C1^1/2 C2 C1^1/2)^1/2). Biased upward by a term of order 1/n (Chong and Forsyth 2020,
 arXiv 1911.07023), so refused below two rows per dimension and comparable at equal n only; beside the value stands its
-extrapolation from halves. Sees means and covariances, nothing else.
+extrapolation from halves, and the bias that this amounts to. Sees means and covariances, nothing else.
 """
 
 from __future__ import annotations
@@ -55,10 +55,13 @@ def frechet_distance(rows: Rows, reference: Rows | None, context: EstimateContex
         )
     value, of_samples, of_references = frechet(*sides)
     variance = sum(float(part.var(ddof=1)) / len(part) for part in (of_samples, of_references))
+    bias = _of_halves(sides, context.seed) - value
     detail: dict[str, float | int | str] = {
         "n_reference": len(sides.references),
         "dimensions": width,
-        "extrapolated": 2.0 * value - _of_halves(sides, context.seed),
+        "rows_per_dimension": fewest / width,
+        "extrapolated": value - bias,
+        "bias": bias,
     }
     covers = "sampling of rows and of reference rows around the biased value; not the bias, of order 1/n and upward"
     method = "infinitesimal jackknife over rows and reference rows, clipped at 0; a spread: its coverage is not known"

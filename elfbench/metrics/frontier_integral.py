@@ -10,7 +10,7 @@ import numpy as np
 
 from elfbench.metrics.estimate import as_estimate
 from elfbench.metrics.frontier import frontier_integral as integral
-from elfbench.metrics.quantization import COVERS, PARAMETERS, Divergence, clusterings, divergence_interval
+from elfbench.metrics.quantization import PARAMETERS, Divergence, clusterings, covers, divergence_interval
 from elfbench.metrics.two_sample import check_lengths
 from elfbench.spec.metric import Estimate, EstimateContext, Metric, Rows
 
@@ -30,7 +30,7 @@ def frontier_integral(rows: Rows, reference: Rows | None, context: EstimateConte
         "kmeans_seed_sd": seed_sd,
         "smoothed": float(np.mean([SMOOTHED.between(run, found.k) for run in found.runs])),
     }
-    return as_estimate(interval, COVERS, detail)
+    return as_estimate(interval, covers(found.k), detail)
 
 
 FRONTIER_INTEGRAL = Metric(

@@ -12,11 +12,19 @@ import numpy as np
 
 from elfbench.metrics.estimate import as_estimate
 from elfbench.metrics.frontier import CURVE_POINTS, frontier_integral, mauve_area
-from elfbench.metrics.quantization import COVERS, PARAMETERS, Divergence, clusterings, divergence_interval
+from elfbench.metrics.quantization import PARAMETERS, Divergence, Scale, clusterings, covers, divergence_interval
 from elfbench.spec.metric import Estimate, EstimateContext, Metric, Rows
 
 SCALING = 5.0
-AREA = Divergence(partial(mauve_area, scaling=SCALING), 0.0, (0.0, 1.0))
+_LEAST = 1e-300
+FOURTH_ROOT = Scale(
+    lambda areas: (-np.log(np.clip(areas, _LEAST, 1.0))) ** 0.25,
+    lambda roots: np.exp(-(np.maximum(roots, 0.0) ** 4)),
+    " on the scale (-ln area)^(1/4)",
+)
+"""Near 1, 1 - area is (scaling chi^2 / 2)^2 / 6: the fourth power of the histograms' distance chi, whose error is what does not
+depend on where it is. Near 0, where the area is an exponential of a divergence, the logarithm does the same."""
+AREA = Divergence(partial(mauve_area, scaling=SCALING), 0.0, (0.0, 1.0), FOURTH_ROOT)
 _INTEGRAL = Divergence(frontier_integral, 0.0, (0.0, 1.0))
 
 
@@ -31,12 +39,12 @@ def mauve(rows: Rows, reference: Rows | None, context: EstimateContext) -> Estim
         "dimensions_kept": found.width,
         "frontier_integral": float(np.mean([_INTEGRAL.between(run, found.k) for run in found.runs])),
     }
-    return as_estimate(interval, COVERS, detail)
+    return as_estimate(interval, covers(found.k), detail)
 
 
 MAUVE = Metric(
     name="mauve",
-    version=1,
+    version=2,  # 2: the interval is symmetric on another scale; the value is that of version 1
     title="MAUVE",
     unit="area",
     direction="higher",

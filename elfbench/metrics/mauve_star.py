@@ -9,7 +9,7 @@ from __future__ import annotations
 from elfbench.metrics.estimate import as_estimate
 from elfbench.metrics.frontier import CURVE_POINTS
 from elfbench.metrics.mauve import AREA, SCALING
-from elfbench.metrics.quantization import COVERS, PARAMETERS, clusterings, divergence_interval
+from elfbench.metrics.quantization import PARAMETERS, clusterings, covers, divergence_interval
 from elfbench.metrics.two_sample import check_lengths
 from elfbench.spec.metric import Estimate, EstimateContext, Metric, Rows
 
@@ -27,12 +27,12 @@ def mauve_star(rows: Rows, reference: Rows | None, context: EstimateContext) -> 
         "n_reference": len(found.runs[0].references),
         "kmeans_seed_sd": seed_sd,
     }
-    return as_estimate(interval, COVERS, detail)
+    return as_estimate(interval, covers(found.k), detail)
 
 
 MAUVE_STAR = Metric(
     name="mauve_star",
-    version=1,
+    version=2,  # as `mauve`: another interval, the same value
     title="mauve*",
     unit="area",
     direction="higher",

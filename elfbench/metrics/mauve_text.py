@@ -18,20 +18,21 @@ from elfbench.metrics.estimate import as_estimate
 from elfbench.metrics.frontier import CURVE_POINTS
 from elfbench.metrics.mauve import AREA, SCALING
 from elfbench.metrics.quantization import (
-    COVERS,
     KMEANS_ITERATIONS,
     KMEANS_SEEDS,
     KMEANS_STARTS,
     PARAMETERS,
     VARIANCE_KEPT,
     Quantized,
+    covers,
     n_clusters,
     row_variance,
+    scaled_interval,
+    seed_variance,
 )
 from elfbench.metrics.two_sample import TwoSamples, two_samples
 from elfbench.spec.metric import Estimate, EstimateContext, Metric, Rows
 from elfbench.statistics.interval import t_quantile
-from elfbench.statistics.jackknife import clipped
 
 
 def mauve_text(rows: Rows, reference: Rows | None, context: EstimateContext) -> Estimate:
@@ -44,18 +45,18 @@ def mauve_text(rows: Rows, reference: Rows | None, context: EstimateContext) -> 
     # The package tells histograms, not which row lies where: the mean of the runs' variances is the most that the
     # variance of their mean can be.
     variance = float(np.mean([row_variance((_labels(one, n, m),), k, AREA) for one in found]))
-    seed_sd = float(areas.std(ddof=1))
-    half = t_quantile(context.level, min(n, m) - 1) * math.sqrt(variance + seed_sd**2 / KMEANS_SEEDS)
-    method = f"delete-one jackknife at fixed clusters, plus the variance over {KMEANS_SEEDS} k-means seeds, clipped to [0, 1]"
+    variance += seed_variance(areas, AREA.scale)
+    method = f"delete-one jackknife at fixed clusters, plus the variance over {KMEANS_SEEDS} k-means seeds"
+    value, quantile = math.fsum(areas) / KMEANS_SEEDS, t_quantile(context.level, min(n, m) - 1)
     detail: dict[str, float | int | str] = {
         "k": k,
         "n_reference": m,
-        "kmeans_seed_sd": seed_sd,
+        "kmeans_seed_sd": float(areas.std(ddof=1)),
         "mauve_star": float(np.mean([one.mauve_star for one in found])),
         "frontier_integral": float(np.mean([one.frontier_integral for one in found])),
         "package": f"mauve-text {version('mauve-text')}",
     }
-    return as_estimate(clipped(math.fsum(areas) / KMEANS_SEEDS, half, (0.0, 1.0), method), COVERS, detail)
+    return as_estimate(scaled_interval(value, variance, AREA, quantile, method), covers(k), detail)
 
 
 def package_result(sides: TwoSamples, k: int, seed: int) -> Any:
@@ -93,7 +94,7 @@ def _labels(found: Any, n: int, m: int) -> Quantized:
 
 MAUVE_TEXT = Metric(
     name="mauve_text",
-    version=1,
+    version=2,  # as `mauve`: another interval, the same value
     title="MAUVE (mauve-text)",
     unit="area",
     direction="higher",

@@ -5,6 +5,7 @@ All read the measurement `oracle`: per row the verdicts of `elfbench.language.se
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -15,6 +16,7 @@ from elfbench.language.oracle import SMOOTHING, oracle
 from elfbench.metrics.entropy import xlogx
 from elfbench.metrics.estimate import as_estimate
 from elfbench.metrics.ngrams import NGrams, ngrams
+from elfbench.metrics.rates import clustered_rate
 from elfbench.spec.metric import Direction, Estimate, EstimateContext, Estimator, Metric, Rows, column
 from elfbench.statistics.interval import Interval
 from elfbench.statistics.jackknife import bias_corrected_jackknife
@@ -35,12 +37,23 @@ def oracle_nll(rows: Rows, reference: Rows | None, context: EstimateContext) -> 
 def share_of_sentences(
     rows: Rows, reference: Rows | None, context: EstimateContext, *, name: str, rule: int | None = None
 ) -> Estimate:
-    """Sum of the column `name` (of its entry `rule`) / sum of sentences."""
+    """Sum of the column `name` (of its entry `rule`) / sum of sentences, with Wilson's interval over rows, whose sentences are no
+    independent ones: rules that no row breaks have a bar, too."""
     counts = column(rows, name)
     if rule is not None:
         counts = np.stack(rows.columns[name])[:, rule]
     sentences = column(rows, "n_sentences")
-    interval = ratio_of_sums(counts, sentences, level=context.level, name=name)
+    found = clustered_rate(counts, sentences, context, name=name, unit="rows", covers=_COVERS)
+    return replace(found, detail={"sentences": int(sentences.sum()), **found.detail})
+
+
+def grammatical_share(rows: Rows, reference: Rows | None, context: EstimateContext) -> Estimate:
+    """Sum of grammatical sentences / sum of sentences by the delta method over rows.
+
+    Where every sentence is grammatical the interval has no width, which says nothing of other rows. Committed gates hold this version.
+    """
+    counts, sentences = column(rows, "n_grammatical"), column(rows, "n_sentences")
+    interval = ratio_of_sums(counts, sentences, level=context.level, name="n_grammatical")
     inside = Interval(interval.value, max(interval.low, 0.0), min(interval.high, 1.0), interval.method)
     return as_estimate(inside, _COVERS, {"sentences": int(sentences.sum())})
 
@@ -85,11 +98,18 @@ def _xlogx_without(grams: NGrams) -> FloatArray:
 
 
 def _metric(
-    name: str, title: str, unit: str, direction: Direction, estimate: Estimator, description: str, **fields: Any
+    name: str,
+    title: str,
+    unit: str,
+    direction: Direction,
+    estimate: Estimator,
+    description: str,
+    version: int = 1,
+    **fields: Any,
 ) -> Metric:
     return Metric(
         name=name,
-        version=1,
+        version=version,
         title=title,
         unit=unit,
         direction=direction,
@@ -120,9 +140,10 @@ GRAMMATICAL = _metric(
     "grammatical",
     "of sentences",
     "higher",
-    partial(share_of_sentences, name="n_grammatical"),
+    grammatical_share,
     "Share of whole sentences that the grammar of the oracle language allows. It rewards collapse: read it beside the entropy.",
     per_row=lambda rows: (column(rows, "n_grammatical"), column(rows, "n_sentences")),
+    rate=True,
 )
 NOVEL_SENTENCES = _metric(
     "novel_sentences",
@@ -132,6 +153,8 @@ NOVEL_SENTENCES = _metric(
     partial(share_of_sentences, name="n_novel"),
     "Share of whole sentences that the training set of the oracle language does not hold.",
     per_row=lambda rows: (column(rows, "n_novel"), column(rows, "n_sentences")),
+    version=2,
+    rate=True,
 )
 ORACLE_KL = _metric(
     "oracle_kl",
@@ -151,6 +174,8 @@ BROKEN = {
         partial(share_of_sentences, name="broken", rule=number),
         f"Share of whole sentences whose first broken rule is {rule}.",
         per_row=partial(_broken_by_row, rule=number),
+        version=2,
+        rate=True,
     )
     for number, rule in enumerate(
         ("subject-verb", "determiner-noun", "article", "pronoun", "name", "bracket", "word-order")

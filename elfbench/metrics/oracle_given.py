@@ -15,9 +15,9 @@ import numpy as np
 from elfbench.language.oracle import SMOOTHING, oracle
 from elfbench.language.sentences import first_broken
 from elfbench.metrics.estimate import as_estimate
-from elfbench.metrics.pairs import COVERS, over_examples, per_example
+from elfbench.metrics.pairs import COVERS, over_examples, per_example, several_draws
+from elfbench.metrics.rates import clustered_rate
 from elfbench.spec.metric import Estimate, EstimateContext, Metric, Rows
-from elfbench.statistics.interval import Interval
 from elfbench.statistics.ratio import ratio_of_sums
 
 
@@ -48,11 +48,11 @@ def nll_given(rows: Rows, reference: Rows | None, context: EstimateContext) -> E
 
 
 def grammatical_given(rows: Rows, reference: Rows | None, context: EstimateContext) -> Estimate:
-    """Sum of grammatical sentences / sum of sentences."""
+    """Sum of grammatical sentences / sum of sentences, with Wilson's interval over examples."""
     right, sentences = per_example(rows, names=("n_grammatical", "n_sentences")).T
-    found = ratio_of_sums(right, sentences, level=context.level, name="grammatical_given")
-    inside = Interval(found.value, max(found.low, 0.0), min(found.high, 1.0), over_examples(found.method, rows))
-    return as_estimate(inside, COVERS, {"sentences": int(sentences.sum())})
+    unit = "examples" if several_draws(rows) else "rows"
+    found = clustered_rate(right, sentences, context, name="grammatical_given", unit=unit, covers=COVERS)
+    return replace(found, detail={"sentences": int(sentences.sum()), **found.detail})
 
 
 ORACLE_NLL_GIVEN = Metric(
@@ -70,7 +70,8 @@ ORACLE_NLL_GIVEN = Metric(
 )
 GRAMMATICAL_GIVEN = Metric(
     name="grammatical_given",
-    version=1,
+    version=2,
+    rate=True,
     title="grammatical given the prompt",
     unit="of sentences",
     direction="higher",

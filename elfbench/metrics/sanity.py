@@ -147,6 +147,7 @@ def _metric(
         estimate=partial(share, name=name, flags=flags),
         parameters=parameters or {},
         prepare=_all_rows,
+        rate=True,
         length_sensitive=False,
         description=description,
     )
@@ -197,6 +198,7 @@ FOREIGN_SCRIPT_SHARE = Metric(
     parameters={"least_script": LEAST_SCRIPT},
     needs_reference=True,
     prepare=_all_rows,
+    rate=True,
     length_sensitive=False,
     description="Share of rows with a letter of a script that the reference text does not use.",
 )

@@ -1,4 +1,6 @@
-"""What is built in, as strings, and where plug-ins join: entry-point groups elfbench.models, .metrics, .suites, or a --plugin file."""
+"""What is built in, as strings, and where plug-ins join: entry-point groups elfbench.models, .metrics, .featurizers, .suites,
+or a --plugin file.
+"""
 
 from __future__ import annotations
 
@@ -8,9 +10,11 @@ from pathlib import Path
 
 from elfbench.core.errors import ConfigError
 from elfbench.registry.registry import Registry
+from elfbench.registry.variants import under_instrument
 from elfbench.spec.instruments import Featurizer, Judge
 from elfbench.spec.metric import Metric
 from elfbench.spec.sampling import ModelEntry
+from elfbench.spec.suite import SPEED_METRICS
 
 _MODELS = {
     "elf-sotu": "elfbench.adapters.elf:ELF_SOTU",
@@ -84,6 +88,8 @@ _METRICS = {
     "typicality": "elfbench.metrics.typicality:TYPICALITY",
     "frechet_distance": "elfbench.metrics.frechet_distance:FRECHET_DISTANCE",
     "c2st": "elfbench.metrics.c2st:C2ST",
+    "judge_rank_divergence": "elfbench.metrics.judge_ranks:JUDGE_RANK_DIVERGENCE",
+    "gradient_moment": "elfbench.metrics.gradient_moment:GRADIENT_MOMENT",
     **{f"prdc_{kind}": f"elfbench.metrics.prdc:PRDC_{kind.upper()}" for kind in _PRDC},
     "longest_match": "elfbench.metrics.memorization:LONGEST_MATCH",
     **{f"novelty_{n}": f"elfbench.metrics.memorization:NOVELTY_{n}" for n in _NOVELTY},
@@ -102,8 +108,10 @@ _METRICS = {
     "nfe": "elfbench.metrics.cost:NFE",
     "positions": "elfbench.metrics.cost:POSITIONS",
     "tokens_per_second": "elfbench.metrics.cost:TOKENS_PER_SECOND",
+    **{name: f"elfbench.metrics.throughput:{name.upper()}" for name in SPEED_METRICS},
 }
 _FAMILIES = {
+    "speed": SPEED_METRICS,
     "memorization": ("longest_match", *(f"novelty_{n}" for n in _NOVELTY)),
     "novelty": tuple(f"novelty_{n}" for n in _NOVELTY),
     "sanity": tuple(f"{name}_share" for name in _SANITY),
@@ -116,9 +124,18 @@ _FAMILIES = {
 }
 _JUDGES = {
     "smollm2-135m-instruct-q4": "elfbench.judges.smollm2:SMOLLM2",
+    "gpt2": "elfbench.judges.hub:GPT2",
+    "gpt2-large": "elfbench.judges.hub:GPT2_LARGE",
     "hf:": "elfbench.judges.causal:open_judge",
+    "entry:": "elfbench.adapters.entry_judge:open_judge",
 }
-_FEATURIZERS = {"minilm": "elfbench.judges.minilm:MINILM"}
+_FEATURIZERS = {
+    "minilm": "elfbench.judges.minilm:MINILM",
+    "smollm2-135m-instruct-q4": "elfbench.judges.smollm2_features:LAST",
+    "smollm2-135m-instruct-q4#mean": "elfbench.judges.smollm2_features:MEAN",
+    "gpt2-large": "elfbench.judges.gpt2_features:GPT2_LARGE",
+    "hf:": "elfbench.judges.encoder:open_featurizer",
+}
 
 
 @cache
@@ -129,8 +146,12 @@ def models() -> Registry[ModelEntry]:
 
 @cache
 def metrics() -> Registry[Metric]:
-    """Metrics."""
-    return Registry("metric", _METRICS, "elfbench.metrics")
+    """Metrics; `NAME@INSTRUMENT` is one under another judge or featurizer than the suite's."""
+    return Registry("metric", _METRICS, "elfbench.metrics", variant=_variant, groups=_FAMILIES)
+
+
+def _variant(metric: Metric, instrument: str) -> Metric:
+    return under_instrument(metric, instrument, {"judge": judges(), "featurizer": featurizers()})
 
 
 @cache
@@ -142,7 +163,7 @@ def judges() -> Registry[Judge]:
 @cache
 def featurizers() -> Registry[Featurizer]:
     """Text encoders for distributional metrics."""
-    return Registry("featurizer", _FEATURIZERS)
+    return Registry("featurizer", _FEATURIZERS, "elfbench.featurizers")
 
 
 @cache
@@ -152,8 +173,12 @@ def suites() -> Registry[Path]:
 
 
 def expand_metrics(name: str) -> tuple[str, ...]:
-    """A family's members (`distinct` -> distinct_1 .. distinct_4), or the metric itself."""
-    return _FAMILIES.get(name, (name,))
+    """A family's members (`distinct` -> distinct_1 .. distinct_4), each under the instrument that `FAMILY@INSTRUMENT` names; or the metric
+    itself."""
+    family, at, instrument = name.partition("@")
+    if family not in _FAMILIES:
+        return (name,)
+    return tuple(f"{member}{at}{instrument}" for member in _FAMILIES[family])
 
 
 def metric_families() -> dict[str, tuple[str, ...]]:
@@ -162,11 +187,16 @@ def metric_families() -> dict[str, tuple[str, ...]]:
 
 
 def load_plugin(file: Path) -> None:
-    """Runs a plug-in file and registers what its `MODELS`, `METRICS` and `SUITES` mappings (name -> object) hold."""
+    """Runs a plug-in file and registers what its `MODELS`, `METRICS`, `FEATURIZERS` and `SUITES` mappings (name -> object) hold."""
     if not file.is_file():
         raise ConfigError("no such plug-in file", key="--plugin", found=str(file), allowed="a Python file")
     content = runpy.run_path(str(file))
-    places: dict[str, Registry] = {"MODELS": models(), "METRICS": metrics(), "SUITES": suites()}  # type: ignore[type-arg]
+    places: dict[str, Registry] = {  # type: ignore[type-arg]
+        "MODELS": models(),
+        "METRICS": metrics(),
+        "FEATURIZERS": featurizers(),
+        "SUITES": suites(),
+    }
     found = [name for name in places if name in content]
     if not found:
         raise ConfigError(

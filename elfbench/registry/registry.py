@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.metadata
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Generic, NamedTuple, TypeVar, cast
 
 from elfbench.core.errors import ConfigError, PrerequisiteError, unknown
@@ -19,14 +19,30 @@ class Registration(NamedTuple):
     owner: str
 
 
+def variant_parts(name: str) -> tuple[str, str] | None:
+    """(NAME, ARGUMENT) of `NAME@ARGUMENT`, else None. A family's argument may hold an @ of its own."""
+    base, at, argument = name.partition("@")
+    return (base, argument) if at and ":" not in base else None
+
+
 class Registry(Generic[T]):
     """All registered things of one kind.
 
     A name that ends in a colon is a family: `imported:` makes `imported:anything` from its target, a function of the argument.
+    With `variant`, `NAME@ARGUMENT` is what it makes of the thing NAME and the argument; only plain names have variants.
     """
 
-    def __init__(self, kind: str, builtin: Mapping[str, str], group: str | None = None) -> None:
-        self.kind, self.group = kind, group
+    def __init__(
+        self,
+        kind: str,
+        builtin: Mapping[str, str],
+        group: str | None = None,
+        *,
+        variant: Callable[[T, str], T] | None = None,
+        groups: Iterable[str] = (),
+    ) -> None:
+        """`groups`: names that stand for several entries where users write them; not entries, but what a misspelled one is like."""
+        self.kind, self.group, self._variant, self._groups = kind, group, variant, tuple(groups)
         self._entries: dict[str, Registration] = {}
         self._loaded: dict[str, T] = {}
         self._frozen = False
@@ -70,6 +86,9 @@ class Registry(Generic[T]):
 
     def get(self, name: str) -> T:
         """The object behind `name`, imported now. Raises ConfigError with the nearest name when there is none."""
+        if name not in self._loaded and (parts := self._parts(name)):
+            assert self._variant is not None
+            self._loaded[name] = self._variant(self.get(parts[0]), parts[1])
         if name not in self._loaded:
             key, registration = self._find(name)
             thing = self._import(registration, name)
@@ -88,8 +107,13 @@ class Registry(Generic[T]):
     def __iter__(self) -> Iterator[str]:
         return iter(self.names())
 
+    def _parts(self, name: str) -> tuple[str, str] | None:
+        return variant_parts(name) if self._variant else None
+
     def _find(self, name: str) -> tuple[str, Registration]:
         self.freeze()
+        if parts := self._parts(name):
+            name = parts[0]
         if name in self._entries and not name.endswith(":"):
             return name, self._entries[name]
         family, colon, argument = name.partition(":")
@@ -100,7 +124,7 @@ class Registry(Generic[T]):
         if colon and argument and family + ":" in self._entries:
             return family + ":", self._entries[family + ":"]
         # A family is no answer to a name without a colon: whoever types "mdlm" means an entry.
-        near = [one for one in self._entries if colon or not one.endswith(":")]
+        near = [one for one in (*self._entries, *self._groups) if colon or not one.endswith(":")]
         raise unknown(self.kind, name, near, key=self.kind, remedy=f"elfbench list {self.kind}s")
 
     def _import(self, registration: Registration, name: str) -> object:

@@ -16,19 +16,24 @@ import numpy as np
 from scipy.stats import norm
 
 from elfbench.registry import catalog
+from elfbench.reporting.cell_sums import (
+    cluster_rows,
+    clustered,
+    has_rows,
+    is_cost,
+    is_likelihood,
+    sums_of,
+    unequal_rows,
+)
 from elfbench.reporting.corpus_difference import corpus_difference, shared_examples
 from elfbench.reporting.numbers import bound
 from elfbench.reporting.pairs import Pair, Side
-from elfbench.spec.measure import Measure
 from elfbench.spec.metric import Direction, Score
 from elfbench.statistics.difference import paired_difference, unpaired_difference
 from elfbench.statistics.interval import DEGENERATE
-from elfbench.store.likelihoods import likelihood_sums
-from elfbench.store.row_sums import RowSums, row_sums
+from elfbench.store.row_sums import RowSums
 from elfbench.store.shards import StoredRows
 
-_NEARLY = 0.05
-"""Share by which the rows of two pooled scores may differ in number."""
 CAVEAT = "covers sampling of rows; training-seed variance unknown"
 _LEVEL = 0.95
 
@@ -79,47 +84,28 @@ def incomparable(scores: tuple[Score, Score]) -> str | None:
 
     The value of a pooled metric may move with the number of rows (distinct-n falls, MAUVE's bias shrinks), and its interval doesn't say so.
     """
-    counts = scores[0].n, scores[1].n
-    if _has_rows(scores) or _is_cost(scores[0]) or abs(counts[0] - counts[1]) <= _NEARLY * max(counts):
+    if has_rows(scores[0]) or is_cost(scores[0]) or not unequal_rows(scores):
         return None
-    return f"pooled over unequal numbers of rows, {counts[0]} in A and {counts[1]} in B"
-
-
-def _has_rows(scores: tuple[Score, Score]) -> bool:
-    """Whether the installed metric has statistics by row, and is the one that was scored."""
-    if _is_likelihood(scores[0]):
-        return True
-    if scores[0].metric not in catalog.metrics().names():
-        return False
-    metric = catalog.metrics().get(scores[0].metric)
-    return metric.per_row is not None and metric.version == scores[0].version
-
-
-def _is_likelihood(score: Score) -> bool:
-    return bool(score.protocol["measurement"]["measurement"] == "likelihood")
-
-
-def _is_cost(score: Score) -> bool:
-    return bool(score.protocol["measurement"]["measurement"] == "cost")
+    return f"pooled over unequal numbers of rows, {scores[0].n} in A and {scores[1].n} in B"
 
 
 def compared(pair: Pair, name: str, scores: tuple[Score, Score], stored: Sequence[StoredRows]) -> Compared:
     """The metric `name`, scored on both sides; `outcome` says which side is better should the difference be real."""
     described = _described(pair.a, scores[0]) or _described(pair.b, scores[1]) or {}
-    has_rows, is_cost = _has_rows(scores), _is_cost(scores[0])
-    numbers: dict[str, Any] = _delta_method(pair, name, scores, stored) if has_rows else _pooled(scores)
-    if (shared := None if has_rows else shared_examples(pair, scores)) is not None:
+    by_row, cost = has_rows(scores[0]), is_cost(scores[0])
+    numbers: dict[str, Any] = _delta_method(pair, name, scores, stored) if by_row else _pooled(scores)
+    if (shared := None if by_row else shared_examples(pair, scores)) is not None:
         numbers |= (found := corpus_difference(shared))
         numbers |= _effects(found["difference"], found["low"], found["high"], _implied_spread(scores))
-    if is_cost:
+    if cost:
         # The spread of a row is no scale for a cost.
         numbers["effect"] = numbers["effect_low"] = numbers["effect_high"] = None
     notes = [
         f"{side}: rows do not vary, which says nothing about others"
         for side, score in zip("AB", scores, strict=True)
-        if score.method == DEGENERATE and not is_cost
+        if score.method == DEGENERATE and not cost
     ]
-    if not has_rows and not is_cost and scores[0].n != scores[1].n:
+    if not by_row and not cost and scores[0].n != scores[1].n:
         notes.append("pooled over numbers of rows that are not quite equal")
     one = Compared(
         suite=pair.suite,
@@ -128,10 +114,10 @@ def compared(pair: Pair, name: str, scores: tuple[Score, Score], stored: Sequenc
         title=str(described.get("title", name)),
         unit=scores[0].unit,
         direction=described.get("direction", "match"),
-        is_cost=is_cost,
+        is_cost=cost,
         p_adjusted=1.0,
         outcome="tie",
-        covers=scores[0].covers if is_cost else CAVEAT,
+        covers=scores[0].covers if cost else CAVEAT,
         notes=(*numbers.pop("notes"), *notes),
         bound_a=bound(scores[0]),
         bound_b=bound(scores[1]),
@@ -145,23 +131,18 @@ def _delta_method(pair: Pair, name: str, scores: tuple[Score, Score], stored: Se
     """The delta method; on the rows that both sides use, where they pair."""
     metric = catalog.metrics().get(name)
     a, b = (
-        likelihood_sums(side.store, score.cell, score.n)
-        if _is_likelihood(score)
-        else row_sums(
-            side.store,
-            rows,
-            metric,
-            measurement=score.protocol["measurement"],
-            measure=Measure.model_validate(side.section.suite["measure"]),
-            n_rows=score.n_requested,
-        )
+        sums_of(side.store, side.section, score, rows)
         for side, score, rows in zip((pair.a, pair.b), scores, stored, strict=True)
     )
     notes = []
-    left, right, paired = _paired(pair, a, b, same_texts=_is_likelihood(scores[0]))
+    left, right, paired = _paired(pair, a, b, same_texts=is_likelihood(scores[0]))
     if paired and (len(left.rows), len(right.rows)) != (len(a.rows), len(b.rows)):
         notes.append(f"on the {len(left.rows)} rows that both sides use, of {len(a.rows)} in A and {len(b.rows)} in B")
-    found = (paired_difference if paired else unpaired_difference)(left.ratio, right.ratio, name=name)
+    units = left, right
+    if (size := max(map(cluster_rows, scores))) > 1:
+        units, unit_note = clustered((left, right), size)
+        notes.append(unit_note)
+    found = (paired_difference if paired else unpaired_difference)(units[0].ratio, units[1].ratio, name=name)
     low, high = found.lower((1.0 - _LEVEL) / 2.0), found.upper((1.0 - _LEVEL) / 2.0)
     spread = _pooled_spread((left.spread, len(left.rows)), (right.spread, len(right.rows)))
     log = metric.per_row_scale == "log"
@@ -178,7 +159,7 @@ def _delta_method(pair: Pair, name: str, scores: tuple[Score, Score], stored: Se
         "n_a": found.n_a,
         "n_b": found.n_b,
         "paired": paired,
-        "method": f"delta method over rows{' of the logarithm' if log else ''}, {'paired' if paired else 'two samples (Welch)'}",
+        "method": f"delta method over {'rows' if units[0] is left else 'clusters'}{' of the logarithm' if log else ''}, {'paired' if paired else 'two samples (Welch)'}",
         "notes": notes,
     }
 

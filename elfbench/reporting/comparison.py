@@ -1,7 +1,10 @@
 """`elfbench.compare`: two rows of a store, or two stores row by row: differences, intervals, adjusted p-values. Numpy and stored numbers.
 
-The tests are one family: Holm (1979). What only one side has is missing. Nothing here knows how much a model varies with its training
-seed. Of a single metric see `compared`.
+The tests are one family: Holm (1979) for claims, or Benjamini and Hochberg (1995) for lists to look through. What only one side has is
+missing. Nothing here knows how much a model varies with its training seed. Of a single metric see `compared`.
+
+No probability of improvement and no interquartile mean (Agarwal et al. 2021): they resample several runs of every task, and two stores hold
+one run of each row; steps of one model are no sample of tasks, and metrics share no scale. `statistics.improvement` and `iqm` take such tables.
 """
 
 from __future__ import annotations
@@ -9,16 +12,20 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Literal, get_args
 
 from elfbench.core.differences import differences
 from elfbench.core.errors import ConfigError, unknown
 from elfbench.registry import catalog
 from elfbench.reporting.compared import Compared, compared, incomparable
 from elfbench.reporting.pairs import Pair, opened, pair_of_rows, pairs_of_stores, row_name
-from elfbench.statistics.multiplicity import holm
+from elfbench.statistics.multiplicity import benjamini_hochberg, holm
 from elfbench.store.store import Store
 
 _ALPHA = 0.05
+Adjust = Literal["holm", "bh"]
+"""holm: the chance of any false claim is at most alpha; bh: of the differences shown, a share of alpha is false on average."""
+_ADJUSTED = {"holm": holm, "bh": benjamini_hochberg}
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +50,8 @@ class Comparison:
     """Rows that do not face each other."""
     changed: Mapping[str, tuple[str, ...]]
     """By row: in what the identities of the two cells differ."""
+    adjust: Adjust = "holm"
+    """How p-values were adjusted for their number."""
 
     @property
     def sentence(self) -> str:
@@ -68,7 +77,8 @@ class Comparison:
         ]
         where = f" Over {rows} rows of the table:" if rows > 1 else ""
         told = f"B ({self.b}) against A ({self.a}):{where} {'; '.join([*parts, *costs])}."
-        return f"{told} A tie is no proof of equality: it is an adjusted p above {self.alpha:g}."
+        listed = " Of differences found so, a share of at most that is false on average: look closer before a claim."
+        return f"{told} A tie is no proof of equality: it is an adjusted p above {self.alpha:g}.{listed if self.adjust == 'bh' else ''}"
 
 
 def compare(
@@ -79,12 +89,16 @@ def compare(
     suite: str | None = None,
     metrics: Sequence[str] | None = None,
     alpha: float = _ALPHA,
+    adjust: Adjust = "holm",
 ) -> Comparison:
     """Compares two stores, or with `store` two of its rows: each a label or model's name, with @STEPS where it has several.
 
-    metrics: only these (names or families): fewer tests need less adjustment. alpha: an adjusted p above it is a tie.
+    metrics: only these (names or families): fewer tests need less adjustment. alpha: an adjusted p above it is a tie. adjust: `holm` for
+    claims, `bh` (false discovery rate) for a list of many to look through.
     Raises ConfigError for unknown names and for metrics measured under unlike protocols, StoreError for a damaged store.
     """
+    if adjust not in get_args(Adjust):
+        raise unknown("adjustment", adjust, get_args(Adjust), key="--adjust")
     if store is not None:
         pair = pair_of_rows(opened(store, "--store"), str(a), str(b), suite)
         pairs, apart = [pair], list[str]()
@@ -107,10 +121,10 @@ def compare(
             found="; ".join(f"{gap.row}: {gap.metric}: {gap.why}" for gap in missing[:4]),
             remedy="run the suite to its end, or score both sides with one metric",
         )
-    adjusted = holm([one.p for one in tests])
+    adjusted = _ADJUSTED[adjust]([one.p for one in tests])
     finished = [_decided(one, float(p), alpha) for one, p in zip(tests, adjusted, strict=True)]
     changed = {pair.name: tuple(pair.changed()) for pair in pairs}
-    return Comparison(names[0], names[1], alpha, tuple(finished), tuple(missing), tuple(apart), changed)
+    return Comparison(names[0], names[1], alpha, tuple(finished), tuple(missing), tuple(apart), changed, adjust)
 
 
 def _wanted(pairs: Sequence[Pair], metrics: Sequence[str] | None) -> list[str]:

@@ -12,9 +12,12 @@ from elfbench.reporting.comparison import Comparison
 from elfbench.reporting.escaping import markdown, spreadsheet
 from elfbench.reporting.numbers import BOUND_MARKS, decimals
 
-COLUMNS = ("metric", "A", "B", "B - A", "95% interval", "p (Holm)", "effect", "n", "rows", "outcome")
-NUMBERS = COLUMNS[1:8]
-"""Columns that are right-aligned."""
+_COLUMNS = ("metric", "A", "B", "B - A", "95% interval", "p", "effect", "n", "rows", "outcome")
+ADJUSTMENTS = {"holm": "Holm", "bh": "BH"}
+_ERRORS = {
+    "holm": "Holm (claims: the chance of any false one is at most {alpha:g})",
+    "bh": "Benjamini-Hochberg (a list to look through: at most a share of {alpha:g} of its differences is false on average)",
+}
 _SMALLEST_P = 1e-3
 
 
@@ -23,8 +26,18 @@ def as_document(comparison: Comparison) -> dict[str, Any]:
     return dataclasses.asdict(comparison) | {"sentence": comparison.sentence, "caveat": CAVEAT}
 
 
+def columns(comparison: Comparison) -> list[str]:
+    """Headers of the table; the p-value says how it was adjusted."""
+    return [f"p ({ADJUSTMENTS[comparison.adjust]})" if name == "p" else name for name in _COLUMNS]
+
+
+def numbers(comparison: Comparison) -> list[str]:
+    """Columns that are right-aligned."""
+    return columns(comparison)[1:8]
+
+
 def table_row(one: Compared) -> list[str]:
-    """What stands under `COLUMNS`."""
+    """What stands under `columns`."""
     difference, interval = difference_text(one)
     return [
         one.metric,
@@ -74,19 +87,20 @@ def footnotes(comparison: Comparison, *, ties: bool = True) -> list[str]:
     lines = [
         "B - A is in the metric's unit"
         + ("; with a percent sign it is B / A - 1, from the difference of logarithms" if "relative" in scales else "")
-        + ". Intervals are not adjusted; p-values are, by Holm, over all comparisons here.",
+        + ". Intervals are not adjusted; p-values are, over all comparisons here, by "
+        f"{_ERRORS[comparison.adjust].format(alpha=comparison.alpha)}.",
         "effect: the difference over the pooled standard deviation of a row's influence.",
         f"Every interval {CAVEAT}.",
     ]
     if pooled := sorted({one.metric for one in comparison.compared if "stored intervals" in one.method}):
         lines.append(f"From the stored intervals as independent normals: {', '.join(pooled)}.")
     many = len(comparison.changed) > 1
-    lines += [
-        f"{f'{one.row}, ' if many else ''}{one.metric}: {note}"
-        for one in comparison.compared
-        if ties or one.outcome != "tie"
-        for note in one.notes
-    ]
+    notes: dict[tuple[str, str], list[str]] = {}
+    for one in comparison.compared:
+        if ties or one.outcome != "tie":
+            for note in one.notes:
+                notes.setdefault((f"{one.row}, " if many else "", note), []).append(one.metric)
+    lines += [f"{row}{', '.join(metrics)}: {note}" for (row, note), metrics in notes.items()]
     gaps: dict[tuple[str, str], list[str]] = {}
     for gap in comparison.missing:
         gaps.setdefault((gap.row if many else "", gap.why), []).append(gap.metric)
@@ -114,8 +128,9 @@ def as_markdown(comparison: Comparison) -> str:
         lines += [f"## {markdown(row)}", ""]
         if changed:
             lines += [f"Cells differ in {markdown('; '.join(changed))}.", ""]
-        lines.append("| " + " | ".join(COLUMNS) + " |")
-        lines.append("|" + "|".join("--:" if name in NUMBERS else ":--" for name in COLUMNS) + "|")
+        heads, right = columns(comparison), numbers(comparison)
+        lines.append("| " + " | ".join(heads) + " |")
+        lines.append("|" + "|".join("--:" if name in right else ":--" for name in heads) + "|")
         lines += ["| " + " | ".join(map(markdown, table_row(one))) + " |" for one in rows]
         lines.append("")
     return "\n".join([*lines, *(f"- {markdown(note)}" for note in footnotes(comparison)), ""])

@@ -1,12 +1,9 @@
-"""Numbers with their intervals, at the digits that the interval allows, and which of them are tied with the best."""
+"""Numbers with their intervals, at the digits that the interval allows."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from typing import Any
 
-from elfbench.reporting.section import MODEL_FAMILIES, ScoredCell
 from elfbench.spec.metric import Score
 
 _DIGITS = 4
@@ -36,33 +33,3 @@ def formatted(score: Score) -> tuple[str, str]:
 def bound(score: Score) -> str:
     """exact | upper | estimate: what a likelihood says of itself; all else is exact."""
     return str(score.detail.get("bound", "exact"))
-
-
-def best_cells(cells: Sequence[ScoredCell], metric: Mapping[str, Any]) -> set[str]:
-    """Ids of the model rows whose interval overlaps that of the best one; controls and the reference compete with nobody.
-
-    `match` metrics are best where they are nearest to the reference. Costs are not a contest.
-    """
-    name, direction = metric["metric"], metric["direction"]
-    if metric["protocol"]["measurement"]["measurement"] == "cost":
-        return set()
-    rivals = [
-        (cell, score) for cell in cells if cell.family in MODEL_FAMILIES and (score := cell.value(name)) is not None
-    ]
-    target = next(
-        (score for cell in cells if cell.family == "reference" and (score := cell.value(name)) is not None), None
-    )
-    # Who has an upper bound may be better than it: with exact values it is in no contest.
-    if len({bound(score) for _, score in rivals}) > 1:
-        return set()
-    if len(rivals) < 2 or (direction == "match" and target is None):
-        return set()
-
-    def loss(score: Score) -> float:
-        if direction == "match":
-            assert target is not None
-            return abs(score.value - target.value)
-        return score.value if direction == "lower" else -score.value
-
-    best = min((score for _, score in rivals), key=loss)
-    return {cell.id for cell, score in rivals if score.low <= best.high and score.high >= best.low}

@@ -9,7 +9,7 @@ from typing import Any
 from elfbench.reporting.escaping import one_line
 from elfbench.reporting.figures import Figure
 from elfbench.reporting.frontier import TextTable
-from elfbench.reporting.numbers import best_cells, formatted
+from elfbench.reporting.numbers import formatted
 from elfbench.reporting.section import ScoredCell, Section
 from elfbench.reporting.tables import caption, headers, judge_title, sample_sizes
 from elfbench.store.store import Store
@@ -22,8 +22,9 @@ def render_page(
     sections: list[Section],
     figures: Mapping[str, list[Figure]],
     further: Mapping[str, Mapping[str, list[TextTable]]],
+    best: Mapping[str, Mapping[str, set[str]]],
 ) -> str:
-    """The page's HTML. figures, and further tables under their headings: by the section's id."""
+    """The page's HTML. figures, further tables under their headings, and by metric the cells in bold: by the section's id."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     environment = Environment(
@@ -37,7 +38,8 @@ def render_page(
     return environment.get_template("page.html.j2").render(
         title=" and ".join(str(section.suite["title"]) for section in sections),
         sections=[
-            _section_view(store, section, figures[section.id]) | {"further": further.get(section.id, {})}
+            _section_view(store, section, figures[section.id], best[section.id])
+            | {"further": further.get(section.id, {})}
             for section in sections
         ],
     )
@@ -48,8 +50,9 @@ def _harmless(value: object) -> object:
     return one_line(value) if type(value) is str else value
 
 
-def _section_view(store: Store, section: Section, figures: list[Figure]) -> dict[str, Any]:
-    best = {metric["metric"]: best_cells(section.cells, metric) for metric in section.metrics}
+def _section_view(
+    store: Store, section: Section, figures: list[Figure], best: Mapping[str, set[str]]
+) -> dict[str, Any]:
     return {
         "suite": section.suite,
         "command": section.command,
@@ -96,7 +99,7 @@ def _row_view(section: Section, cell: ScoredCell, best: Mapping[str, set[str]]) 
             {
                 "value": value,
                 "interval": "" if score.low == score.high else interval,
-                "best": cell.id in best[metric["metric"]],
+                "best": cell.id in best.get(metric["metric"], ()),
                 "hint": f"n = {score.n} of {score.n_requested}{dropped}. {score.method}. Covers: {score.covers}. "
                 f"Protocol {score.fingerprint[:12]}. elfbench show {key[:12]} --store STORE",
             }

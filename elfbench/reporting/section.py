@@ -55,6 +55,8 @@ class Section:
     reference: Mapping[str, Any] | None
     id: str
     """NAME-DIGEST of the suite document: what --suite takes."""
+    faults: str = ""
+    """What captions say of broken and left out rows (`row_faults`)."""
 
     @property
     def name(self) -> str:

@@ -10,8 +10,11 @@ from typing import Any
 from elfbench.core.canonical import canonical_json
 from elfbench.reporting.discrimination import MARK, undiscriminating
 from elfbench.reporting.escaping import latex, markdown, spreadsheet
-from elfbench.reporting.numbers import ARROWS, MISSING, best_cells, bound, formatted
+from elfbench.reporting.numbers import ARROWS, MISSING, bound, formatted
+from elfbench.reporting.real_text import real_text_sentences
 from elfbench.reporting.section import ScoredCell, Section
+from elfbench.reporting.spreads import spread_sentences
+from elfbench.reporting.training_seeds import covered_sentence
 
 _COLUMNS = [
     "suite",
@@ -124,6 +127,9 @@ def caption(section: Section) -> str:
         sentences.append(
             f"Columns under a protocol of their own, with its text, tokens and pooling, compare with no other column: {protocols}."
         )
+    sentences += [section.faults] if section.faults else []
+    sentences += spread_sentences(section)
+    sentences += real_text_sentences(section)
     if section.reference:
         sentences.append(f"Reference: {section.reference['name']}, {section.reference['rows']} texts.")
     trained = [
@@ -156,10 +162,25 @@ def caption(section: Section) -> str:
         sentences.append(
             f"{MARK} ranks a control surely above a trained model, so it is not discriminative here: {told}."
         )
+    sentences += _timings(section)
+    if covered := covered_sentence(section):
+        sentences.append(covered)
     sentences.append(
-        "Bold: model rows whose interval overlaps the best one's; for 'match' columns, the nearest to the reference."
+        "Bold: model rows that may be the best, or for 'match' columns the nearest to the reference: no other is surely better (Holm over all pairs)."
     )
     return " ".join(sentences)
+
+
+def _timings(section: Section) -> list[str]:
+    """One sentence for each machine and setting that something was timed on."""
+    sentences = [
+        f"Speed: on {one['device']}, {one['threads']} {'thread' if one['threads'] == 1 else 'threads'}, torch {one['torch']}, batches of "
+        f"{', '.join(map(str, one['batches']))}, each alone, after warm-up ({one['warmup']}); medians of n runs with order-statistic intervals; "
+        "memory is the peak of the largest batch, beyond the loaded model. Other machines have other numbers."
+        for metric in section.metrics
+        if (one := metric["protocol"]["measurement"])["measurement"] == "timing"
+    ]
+    return list(dict.fromkeys(sentences))
 
 
 def _own_protocols(section: Section) -> str:
@@ -168,15 +189,14 @@ def _own_protocols(section: Section) -> str:
     return ", ".join(dict.fromkeys(f"{one['name']} ({one['digest'][:12]})" for one in definitions if one))
 
 
-def markdown_table(section: Section) -> str:
-    """A GitHub table; block titles are rows of their own."""
+def markdown_table(section: Section, best: Mapping[str, set[str]] | None = None) -> str:
+    """A GitHub table; block titles are rows of their own. best: by metric, ids of the cells in bold."""
     columns = ["model", "steps", *headers(section)]
     lines = [
         "| " + " | ".join(markdown(column) for column in columns) + " |",
         "|:--|--:|" + "--:|" * len(section.metrics),
     ]
     lines.append("| *n* | | " + " | ".join(f"*{sample_sizes(section, metric)}*" for metric in section.metrics) + " |")
-    best = {metric["metric"]: best_cells(section.cells, metric) for metric in section.metrics}
     for title, cells in section.blocks():
         lines.append(f"| **{markdown(title)}** |" + " |" * (len(columns) - 1))
         for cell in cells:
@@ -197,19 +217,18 @@ def _plain(text: str) -> bool:
     return not set(text) & set("<>&`*_[]|\\$")
 
 
-def _markdown_value(cell: ScoredCell, metric: str, best: Mapping[str, set[str]]) -> str:
+def _markdown_value(cell: ScoredCell, metric: str, best: Mapping[str, set[str]] | None) -> str:
     score = cell.value(metric)
     if score is None:
         return MISSING
     value, interval = formatted(score)
-    shown = f"**{value}**" if cell.id in best[metric] else value
+    shown = f"**{value}**" if best and cell.id in best.get(metric, ()) else value
     return shown if score.low == score.high else f"{shown} {interval}"
 
 
-def latex_table(section: Section) -> str:
-    """A booktabs table; needs \\usepackage{booktabs}."""
+def latex_table(section: Section, best: Mapping[str, set[str]] | None = None) -> str:
+    """A booktabs table; needs \\usepackage{booktabs}. best: by metric, ids of the cells in bold."""
     columns = len(section.metrics)
-    best = {metric["metric"]: best_cells(section.cells, metric) for metric in section.metrics}
     heads = " & ".join(latex(head) for head in headers(section))
     sizes = " & ".join(rf"\textit{{{latex(sample_sizes(section, metric))}}}" for metric in section.metrics)
     lines = [
@@ -230,11 +249,11 @@ def latex_table(section: Section) -> str:
     return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", r"\end{table}", ""])
 
 
-def _latex_value(cell: ScoredCell, metric: str, best: Mapping[str, set[str]]) -> str:
+def _latex_value(cell: ScoredCell, metric: str, best: Mapping[str, set[str]] | None) -> str:
     score = cell.value(metric)
     if score is None:
         return "--"
     value, interval = formatted(score)
     value = value.replace("<= ", r"$\leq$ ").replace("~ ", r"$\sim$ ")
-    shown = rf"\textbf{{{value}}}" if cell.id in best[metric] else value
+    shown = rf"\textbf{{{value}}}" if best and cell.id in best.get(metric, ()) else value
     return shown if score.low == score.high else rf"{shown} {{\scriptsize {interval}}}"

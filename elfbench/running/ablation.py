@@ -20,7 +20,7 @@ from elfbench.running.reporter import Quiet, Reporter
 from elfbench.running.run import RunSummary, run
 from elfbench.running.suites import suite_folder
 from elfbench.running.train import recipe_content, train_content
-from elfbench.spec.ablation import Ablation, Variant
+from elfbench.spec.ablation import Ablation, Variant, seeded_label
 from elfbench.spec.suite import Suite, SuiteModel
 
 
@@ -54,7 +54,7 @@ def ablate(ablation: str, out: Path | str, *, device: str = "cpu", reporter: Rep
             models.append(
                 SuiteModel(
                     name=variant.entry or spec.entry,
-                    label=variant.label + (f", seed {seed}" if len(spec.seeds) > 1 else ""),
+                    label=seeded_label(variant.label, seed) if len(spec.seeds) > 1 else variant.label,
                     steps=spec.steps,
                     options=variant.options,
                     weights=str(weights),

@@ -16,14 +16,15 @@ from elfbench.core.canonical import digest
 from elfbench.core.errors import ConfigError
 from elfbench.core.seeds import row_seeds
 from elfbench.registry import catalog
-from elfbench.running.held_out import HeldOut
+from elfbench.running.held_out import HeldOut, held_out
 from elfbench.running.metric_plan import MetricPlan
-from elfbench.running.plan import PlannedCell
+from elfbench.running.plan import PlannedCell, assumed_seconds, measured_seconds, planned_cells
 from elfbench.running.reporter import Reporter
 from elfbench.running.sampling import Refresh, Resources, discard, how_made, stale_ranges
 from elfbench.spec.cell import Cell, likelihood_cell
 from elfbench.spec.metric import EstimateContext, Rows, Score
 from elfbench.spec.sampling import LikelihoodBatch, LikelihoodModel, LikelihoodRequest
+from elfbench.spec.suite import Suite
 from elfbench.store.likelihoods import likelihood_table, stored_likelihoods
 from elfbench.store.shards import RowRange
 from elfbench.store.store import Store
@@ -52,6 +53,38 @@ def with_likelihoods(planned: Sequence[PlannedCell], texts: HeldOut | None) -> l
         else item
         for item in planned
     ]
+
+
+def plan_likelihoods(suite: Suite, store: Store | None = None, *, rows: int | None = None) -> list[dict[str, Any]]:
+    """Per likelihood cell of `suite`, the same facts as `plan` tells of a cell of samples; [] without held-out text."""
+    texts = held_out(suite.likelihood, rows) if suite.likelihood else None
+    if texts is None:
+        return []
+    cells: dict[str, PlannedCell] = {}
+    for item in with_likelihoods(planned_cells(suite, rows=rows), texts):
+        if item.likelihood is not None:
+            cells.setdefault(item.likelihood.id, item)
+    return [_planned(item, cell_id, texts, store) for cell_id, item in cells.items()]
+
+
+def _planned(item: PlannedCell, cell_id: str, texts: HeldOut, store: Store | None) -> dict[str, Any]:
+    n_rows = len(texts.texts)
+    missing = sum(part.stop - part.start for part in store.missing(cell_id, n_rows)) if store else n_rows
+    seconds = measured_seconds(cell_id, store) if store else None
+    basis = "measured in this store"
+    if seconds is None:
+        # Bounds take several draws of the noise per text, and how many is the entry's affair: one pass is the least.
+        seconds, _ = assumed_seconds(item.card.n_params or 0, texts.length, 1)
+        basis = "one pass at 20 GFLOP/s, at least" if item.card.n_params else "a control: next to nothing"
+    return {
+        "cell": cell_id,
+        "model": item.cell.model,
+        "texts": texts.name,
+        "rows": n_rows,
+        "missing": missing,
+        "seconds": round(seconds * missing, 1),
+        "basis": basis,
+    }
 
 
 def score_texts(

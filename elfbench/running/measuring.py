@@ -19,6 +19,7 @@ from elfbench.language.sentences import judge
 from elfbench.metrics.bleu import bleu_counts
 from elfbench.metrics.chrf import chrf_counts
 from elfbench.metrics.exact_match import exact_rows
+from elfbench.metrics.judge_ranks import EDGES, rank_counts
 from elfbench.metrics.mbr import mbr_counts
 from elfbench.metrics.memorization import memorization_rows
 from elfbench.metrics.oracle_given import given_rows
@@ -26,14 +27,23 @@ from elfbench.metrics.pairs import library_version, parted
 from elfbench.metrics.rouge import rouge_rows
 from elfbench.metrics.sanity import leftover_rows, sanity_rows
 from elfbench.metrics.surface import surface_features
+from elfbench.registry.variants import instrument_of
 from elfbench.running.instruments import Instruments
 from elfbench.running.reporter import Reporter
+from elfbench.spec.instruments import GRADIENT
 from elfbench.spec.judging import BY_MEASUREMENT, JudgingProtocol
 from elfbench.store.blocks import BLOCK_ROWS, Columns, block_keys, columns
 from elfbench.store.store import Store
 
 _VERSIONS = {"tokens": 1, "judge_nll": 1, "features": 1, "surface": 1, "oracle": 1, "cost": 1}
 _VERSIONS |= {"memorization": 1, "sanity": 1, "leftovers": 1} | dict.fromkeys(BY_MEASUREMENT, 1)
+_VERSIONS |= {"judge_ranks": 1, "judge_gradient": 1}
+_JUDGED: dict[str, dict[str, Any]] = {
+    "judge_nll": {},
+    "judge_ranks": {"bins": EDGES},
+    "judge_gradient": {"gradient": dict(GRADIENT)},
+}
+"""What the judge gives under protocol `clean` -> what its numbers depend on besides."""
 _PAIRED = {
     "bleu_mixed": 1,
     "bleu_lc": 1,
@@ -64,11 +74,14 @@ def measurement_protocol(name: str, instruments: Instruments) -> dict[str, Any]:
     if name == "cost":
         return document
     document |= {"view": view(name, instruments), "window": measure.window}
-    if name == "judge_nll" or name in BY_MEASUREMENT:
+    if instrument_of(name) == "judge" and (cutter := instruments.cutter) is not None:
+        document["cut_by"] = {"name": cutter.name, "digest": cutter.digest}
+    if name in _JUDGED or name in BY_MEASUREMENT:
         judge = instruments.judge
         protocol = BY_MEASUREMENT.get(name)
         if protocol is not None:
             document["definition"] = protocol.describe()
+        document |= _JUDGED.get(name, {})
         return document | {
             "protocol": protocol.name if protocol else "clean",
             "judge": {"name": judge.name, "title": judge.title, "digest": judge.digest},
@@ -149,7 +162,22 @@ def _sanity(texts: list[str], instruments: Instruments) -> pa.Table:
 
 def _judge_nll(texts: list[str], instruments: Instruments) -> pa.Table:
     rows = instruments.judge.score(texts, window=instruments.measure.window)
-    return pa.table({name: np.asarray(values) for name, values in rows._asdict().items()})
+    columns = {name: np.asarray(values) for name, values in rows._asdict().items()}
+    # A judge's NaN is a finding: stored as null, counted by `nonfinite_share`, refused by every other metric.
+    columns["nll_nats"] = pa.array(columns["nll_nats"], mask=~np.isfinite(columns["nll_nats"]))
+    return pa.table(columns)
+
+
+def _judge_ranks(texts: list[str], instruments: Instruments) -> pa.Table:
+    rows = instruments.judge.ranks(texts, window=instruments.measure.window)
+    counts = pa.array(list(rank_counts(rows.ranks)), type=pa.list_(pa.int64()))
+    return pa.table({"rank_counts": counts, "n_scored": rows.n_scored, "n_tokens": rows.n_tokens})
+
+
+def _judge_gradient(texts: list[str], instruments: Instruments) -> pa.Table:
+    rows = instruments.judge.gradients(texts, window=instruments.measure.window)
+    gradient = pa.array(list(rows.gradient), type=pa.list_(pa.float32()))
+    return pa.table({"gradient": gradient, "n_scored": rows.n_scored, "n_tokens": rows.n_tokens})
 
 
 def _judge_under(protocol: JudgingProtocol, texts: list[str], instruments: Instruments) -> pa.Table:
@@ -202,6 +230,8 @@ _MEASURES: dict[str, Callable[[list[str], Instruments], pa.Table]] = {
     "sanity": _sanity,
     "leftovers": lambda texts, _: pa.table(dict(leftover_rows(texts))),
     "judge_nll": _judge_nll,
+    "judge_ranks": _judge_ranks,
+    "judge_gradient": _judge_gradient,
     **{name: partial(_judge_under, protocol) for name, protocol in BY_MEASUREMENT.items()},
     "features": _features,
     "surface": _surface,

@@ -13,6 +13,7 @@ from elfbench.running import measuring
 from elfbench.running.held_out import HeldOut
 from elfbench.running.instruments import Instruments
 from elfbench.running.references import Reference, Targets, paired_texts, under_protocol
+from elfbench.running.timing_setting import TimingSetting
 from elfbench.spec.metric import Estimate, Metric, Rows, Score
 from elfbench.spec.suite import SuiteMetric
 from elfbench.store.blocks import identity
@@ -30,6 +31,8 @@ class MetricPlan:
     protocol: Mapping[str, Any]
     targets: Reference | None = None
     """For a paired metric: the text beside every row, in row order."""
+    instruments: Instruments | None = None
+    """What it is measured with; None: a model's own likelihood."""
 
     @property
     def fingerprint(self) -> str:
@@ -86,18 +89,22 @@ def plan_metrics(
     rows: int,
     level: float,
     held_out: HeldOut | None = None,
+    timing: TimingSetting | None = None,
 ) -> list[MetricPlan]:
     """The metrics with families expanded; `targets` are the texts beside rows for metrics that compare pairs, `held_out` those that
-    models score.
+    models score, `timing` how sampling is timed.
 
     Raises ConfigError for an unknown metric, protocol, or a missing reference.
     """
     plans: dict[str, MetricPlan] = {}
     for request in wanted:
         for name in catalog.expand_metrics(request.name):
-            metric = under_protocol(catalog.metrics().get(name), request.protocol)
+            metric, own = instruments.of_metric(under_protocol(catalog.metrics().get(name), request.protocol))
             if metric.measurement == "likelihood":
                 plans[metric.name] = likelihood_plan(metric, held_out, request.rows, level)
+                continue
+            if metric.measurement == "timing":
+                plans[metric.name] = timing_plan(metric, timing, level)
                 continue
             n_requested = min(request.rows or rows, rows)
             if metric.needs_reference and reference is None:
@@ -108,9 +115,22 @@ def plan_metrics(
                     remedy="add 'reference:' to the suite, or --reference CORPUS|FILE",
                 )
             beside = paired_texts(metric, targets or {}, n_requested) if metric.paired else None
-            protocol = _protocol(metric, instruments, beside or reference, level)
-            plans[metric.name] = MetricPlan(metric, n_requested, protocol, beside)
+            protocol = _protocol(metric, own, beside or reference, level)
+            plan = MetricPlan(metric, n_requested, protocol, beside, own)
+            _refuse_namesake(plan, plans.get(metric.name))
+            plans[metric.name] = plan
     return list(plans.values())
+
+
+def _refuse_namesake(plan: MetricPlan, other: MetricPlan | None) -> None:
+    """Folders of equal names, at different places, are different judges under one name."""
+    if other is not None and "@" in plan.metric.name and plan.fingerprint != other.fingerprint:
+        raise ConfigError(
+            "two instruments have one name",
+            key="metrics",
+            found=plan.metric.name,
+            remedy="rename one of the two folders",
+        )
 
 
 def likelihood_plan(metric: Metric, held_out: HeldOut | None, rows: int | None, level: float) -> MetricPlan:
@@ -131,6 +151,25 @@ def likelihood_plan(metric: Metric, held_out: HeldOut | None, rows: int | None, 
     }
     n_texts = len(held_out.texts)
     return MetricPlan(metric, min(rows or n_texts, n_texts), protocol)
+
+
+def timing_plan(metric: Metric, timing: TimingSetting | None, level: float) -> MetricPlan:
+    """The plan of a metric that reads timed runs. Raises ConfigError where nothing is timed."""
+    if timing is None:
+        raise ConfigError(
+            f"{metric.name} is a timing of its own; samples do not have it",
+            key="timing",
+            found="none",
+            remedy="add 'timing: {batches: [1, 16, 64]}' to the suite",
+        )
+    protocol = {
+        "metric": metric.name,
+        "version": metric.version,
+        "parameters": dict(metric.parameters),
+        "measurement": timing.describe(),
+        "interval": {"level": level, "seed": 0},
+    }
+    return MetricPlan(metric, timing.repeats, protocol)
 
 
 def _protocol(metric: Metric, instruments: Instruments, reference: Reference | None, level: float) -> dict[str, Any]:

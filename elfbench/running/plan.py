@@ -9,10 +9,11 @@ from typing import Any
 
 from elfbench.core.canonical import file_digest
 from elfbench.core.errors import ConfigError
+from elfbench.metrics.clustered import Clusters
 from elfbench.registry import catalog
 from elfbench.running.prompts import check_rows, check_task, prompt_set
 from elfbench.spec.card import ModelCard, OptionValue
-from elfbench.spec.cell import Cell, sample_cell
+from elfbench.spec.cell import SHARD_ROWS, Cell, sample_cell
 from elfbench.spec.prompts import PromptSet
 from elfbench.spec.suite import Suite, SuiteModel
 from elfbench.store.store import Store
@@ -36,6 +37,9 @@ class PlannedCell:
     likelihood: Cell | None = None
     """Where its model's likelihood of the suite's held-out text lies, if it was asked for and the model scores text."""
 
+    timings: tuple[Cell, ...] = ()
+    """Where its sampling is timed, a cell for each batch size, if that was asked for and there is a network to time."""
+
     @property
     def name(self) -> str:
         """How messages call it, e.g. 'mdlm-sotu @ 32 steps'."""
@@ -55,11 +59,13 @@ class PlannedCell:
             "training_tokens": self.card.training_tokens,
             "tokenizer": self.card.tokenizer.name,
             **({"likelihood": self.likelihood.id} if self.likelihood else {}),
+            **({"timings": [cell.id for cell in self.timings]} if self.timings else {}),
         }
 
 
 def planned_cells(suite: Suite, *, rows: int | None = None) -> list[PlannedCell]:
     """The cells of `suite` in its order; equal ones once. Raises ConfigError for what the entries can't do."""
+    _check_names(suite)
     cells: dict[str, PlannedCell] = {}
     prompts = prompt_set(suite.prompts) if suite.prompts else None
     if prompts is not None:
@@ -83,6 +89,17 @@ def planned_cells(suite: Suite, *, rows: int | None = None) -> list[PlannedCell]
             label = model.label or _label(card.title, cell.options)
             cells.setdefault(cell.id, PlannedCell(cell, card, label, rows or suite.rows, prompts, weights))
     return list(cells.values())
+
+
+def _check_names(suite: Suite) -> None:
+    """Raises ConfigError for metrics and instruments that there are none of, whether or not anything will read them."""
+    for metric in suite.metrics:
+        for name in catalog.expand_metrics(metric.name):
+            catalog.metrics().owner(name)
+    if suite.judge is not None:
+        catalog.judges().owner(suite.judge)
+    if suite.featurizer is not None:
+        catalog.featurizers().owner(suite.featurizer)
 
 
 def _label(title: str, options: Mapping[str, OptionValue]) -> str:
@@ -125,13 +142,14 @@ def _length(suite: Suite, card: ModelCard) -> int:
     return suite.length
 
 
-def plan(suite: Suite, store: Store | None = None) -> list[dict[str, Any]]:
-    """Per cell: name, id, rows asked for and missing, estimated seconds of sampling and on what the estimate rests."""
-    rows = []
-    for planned in planned_cells(suite):
+def plan(suite: Suite, store: Store | None = None, *, rows: int | None = None) -> list[dict[str, Any]]:
+    """Per cell: name, id, rows asked for and missing, estimated seconds of sampling and on what the estimate rests. `rows` is `run`'s;
+    the cells of a suite's held-out text are `likelihood.plan_likelihoods`."""
+    found = []
+    for planned in planned_cells(suite, rows=rows):
         missing = _missing_rows(planned, store)
         seconds, basis = estimate_seconds(planned, store)
-        rows.append(
+        found.append(
             {
                 "cell": planned.cell.id,
                 "model": planned.cell.model,
@@ -143,29 +161,42 @@ def plan(suite: Suite, store: Store | None = None) -> list[dict[str, Any]]:
                 "basis": basis,
             }
         )
-    return rows
+    return found
 
 
 def estimate_seconds(planned: PlannedCell, store: Store | None) -> tuple[float, str]:
     """(seconds per row, basis): measured in this store where possible, otherwise from parameters and forward passes."""
     if store is not None:
-        made = _measured(planned.cell.id, store)
+        made = measured_seconds(planned.cell.id, store)
         if made is not None:
             return made, "measured in this store"
     if not planned.card.n_params:
         return 0.001, "a control: next to nothing"
-    passes = planned.cell.steps or 1
-    flops = 2.0 * planned.card.n_params * planned.cell.length * passes
-    return flops / _FLOPS_PER_SECOND, f"{planned.card.n_params:,} parameters at 20 GFLOP/s"
+    return assumed_seconds(planned.card.n_params, planned.cell.length, planned.cell.steps or 1)
 
 
-def _measured(cell_id: str, store: Store) -> float | None:
+def assumed_seconds(n_params: int, length: int, passes: int) -> tuple[float, str]:
+    """(seconds per row, basis) of so many forward passes on one small core."""
+    return 2.0 * n_params * length * passes / _FLOPS_PER_SECOND, f"{n_params:,} parameters at 20 GFLOP/s"
+
+
+def measured_seconds(cell_id: str, store: Store) -> float | None:
+    """Seconds per row of what a store holds of a cell; None where it holds nothing that was timed."""
     seconds, rows = 0.0, 0
     for part in store.ranges(cell_id):
         made: Mapping[str, Any] = store.made(cell_id, part)
         if "seconds" in made:
             seconds, rows = seconds + float(made["seconds"]), rows + part.stop - part.start
     return seconds / rows if rows else None
+
+
+def clusters_of(planned: PlannedCell) -> Clusters | None:
+    """Which rows of the cell are not independent: those of a batch that share randomness by one of its options, or the draws of an example."""
+    options = planned.card.all_options(planned.cell.options)
+    if any(options[name] in spec.per_batch for name, spec in planned.card.options.items()):
+        return Clusters("batch", SHARD_ROWS)
+    draws = planned.prompts.draws if planned.prompts is not None else 1
+    return Clusters("example", draws) if draws > 1 else None
 
 
 def _missing_rows(planned: PlannedCell, store: Store | None) -> int:

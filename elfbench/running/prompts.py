@@ -41,18 +41,19 @@ def check_rows(prompts: PromptSet, rows: int) -> None:
 def check_task(card: ModelCard, prompts: PromptSet, key: str) -> None:
     """Raises ConfigError for an entry that can't be given such prompts."""
     if prompts.task not in card.tasks:
-        able = [
-            name
-            for name in catalog.models().names()
-            if not name.endswith(":") and prompts.task in catalog.models().get(name).card.tasks
-        ]
         raise ConfigError(
             f"{card.name} does not do the task {prompts.task!r}; its tasks: {', '.join(card.tasks)}",
             key=f"{key}.name",
             found=card.name,
-            allowed=able,
+            allowed=entries_that_do(prompts.task),
             remedy="remove the entry, or change 'prompts.task:'",
         )
+
+
+def entries_that_do(task: str) -> list[str]:
+    """Names of the entries that can be given such prompts; families such as `hf:` aside."""
+    models = catalog.models()
+    return [name for name in models.names() if not name.endswith(":") and task in models.get(name).card.tasks]
 
 
 def _continuations(draws: int) -> PromptSet:

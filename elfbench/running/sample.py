@@ -8,6 +8,7 @@ from pathlib import Path
 from elfbench.core.errors import ConfigError
 from elfbench.core.seeds import row_seeds
 from elfbench.registry import catalog
+from elfbench.running.prompts import entries_that_do
 from elfbench.running.reporter import Quiet, Reporter
 from elfbench.running.sampling import sample_in_batches
 from elfbench.spec.card import ModelCard, OptionValue
@@ -111,7 +112,8 @@ def _prompts(card: ModelCard, text: str | None, n: int, length: int) -> tuple[Pr
         raise ConfigError(
             f"{card.name} does not {'fill in gaps' if task == 'infill' else 'continue text'}",
             key="--prompt",
-            found=task,
-            allowed=card.tasks,
+            found=f"{text!r}, for a model whose tasks are: {', '.join(card.tasks)}",
+            allowed=entries_that_do(task),
+            remedy="another model, or no prompt",
         )
     return (prompt,) * n

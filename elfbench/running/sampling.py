@@ -115,7 +115,7 @@ def sample_in_batches(
             batch = model.sample(request.part(done, done + size))
             elapsed = time.perf_counter() - start
         except (RuntimeError, MemoryError) as error:
-            if not _out_of_memory(error) or size == 1:
+            if not out_of_memory(error) or size == 1:
                 raise
             batch_size = max(1, size // 2)
             reporter.note(f"out of memory at batch {size}: going on with {batch_size}; ids do not change")
@@ -153,7 +153,8 @@ def discard(cell_id: str, name: str, store: Store, refresh: Refresh, reporter: R
             reporter.note(f"{name}: {gone} stored rows thrown away ({refresh})")
 
 
-def _out_of_memory(error: BaseException) -> bool:
+def out_of_memory(error: BaseException) -> bool:
+    """Whether `error` says that memory ran out, on any device."""
     return (
         isinstance(error, MemoryError)
         or type(error).__name__ == "OutOfMemoryError"

@@ -2,26 +2,31 @@
 
 from __future__ import annotations
 
+import shutil
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from elfbench.core.canonical import digest, text_digest
-from elfbench.core.errors import ConfigError
+from elfbench.core.canonical import digest
+from elfbench.core.errors import ConfigError, ElfbenchError
 from elfbench.loading.corpus import documents
 from elfbench.loading.samples import load_references, load_texts
 from elfbench.registry import catalog
+from elfbench.running.imported import import_texts
 from elfbench.running.instruments import Instruments
 from elfbench.running.metric_plan import MetricPlan, plan_metrics
+from elfbench.running.real_text import describe_reference, score_real_text
 from elfbench.running.references import Reference, Targets
 from elfbench.running.reporter import Quiet, Reporter
 from elfbench.running.scoring import Missing, measure_for, score_cell
 from elfbench.running.training_text import parsed
 from elfbench.spec.cell import Cell
 from elfbench.spec.measure import Measure
+from elfbench.spec.metric import Score
 from elfbench.spec.suite import SuiteMetric
-from elfbench.store.shards import text_table
 from elfbench.store.store import Store
 
 DEFAULT_METRICS = ("unigram_entropy", "distinct", "rep_n")
@@ -46,6 +51,7 @@ def score(
     reference: a corpus (`sotu` means its held-out half), a file, or texts; for metrics of pairs such as bleu, a file or texts with one row
     per sample, in the same order. protocol: `clean`, or another one that the metrics have (bleu: `elf`; gen_ppl: `elf`, `mdlm_duo`, ...). judge: a name, `hf:<dir>`, or a
     directory.
+    A metric `NAME@INSTRUMENT` is NAME under another judge or featurizer. With a reference, what a judge makes of it stands in `detail`.
     training: `CORPUS[:SPLIT]`, the text that the model was trained on, for longest_match and novelty_n.
     Without `out` nothing is kept. Raises ConfigError for an unknown metric or too few usable texts.
     """
@@ -94,9 +100,22 @@ def score_texts(
     plans = plan_metrics(wanted, instruments, held_out, targets, rows=n, level=0.95)
     reporter = reporter or Quiet()
     if out is not None:
-        return _score_into(Store.create(out), texts, plans, held_out, instruments, label, reporter)
+        with _nothing_left_of(Path(out)):
+            return _score_into(Store.create(out), texts, plans, held_out, instruments, label, reporter)
     with tempfile.TemporaryDirectory(prefix="elfbench-") as folder:
         return _score_into(Store.create(Path(folder) / "store"), texts, plans, held_out, instruments, label, reporter)
+
+
+@contextmanager
+def _nothing_left_of(folder: Path) -> Iterator[None]:
+    """Removes a folder that the block made when it ends in an error: a store without a number helps nobody. One that was there stays."""
+    new = not folder.exists()
+    try:
+        yield
+    except ElfbenchError:
+        if new:
+            shutil.rmtree(folder, ignore_errors=True)
+        raise
 
 
 def _score_into(
@@ -110,32 +129,30 @@ def _score_into(
 ) -> tuple[list[dict[str, Any]], list[Missing]]:
     cell = import_texts(store, texts, label)
     rows = store.rows(cell.id, len(texts))
+    measure_for(plans, [(cell.id, rows)], held_out, store, reporter)
+    _, missing = score_cell(cell.id, rows, plans, held_out, store, reporter)
+    real_text = score_real_text(held_out, plans, store, reporter)
+    results = _results(cell.id, plans, store, real_text.cell)
+    if not results:
+        raise _all_missing(missing)
     record = _record(cell, label, len(texts), instruments.measure, plans, held_out)
     store.write_suite(record["suite"]["suite"], record)
-    measure_for(plans, [(cell.id, rows)], held_out, instruments, store, reporter)
-    _, missing = score_cell(cell.id, rows, plans, held_out, instruments, store, reporter)
-    results = _results(cell.id, plans, store)
-    if not results:
-        raise ConfigError("; ".join(f"{gap.metric}: {gap.why}" for gap in missing), key="--metric")
-    return results, missing
+    of_reference = [replace(gap, metric=f"{gap.metric} of the reference text") for gap in real_text.missing]
+    return results, [*missing, *of_reference]
 
 
-def import_texts(store: Store, texts: Sequence[str], label: str) -> Cell:
-    """Writes `texts` as a cell of the store; the cell's revision is the digest of the texts."""
-    content = digest([text_digest(text) for text in texts])
-    cell = Cell(
-        model=f"imported:{label}",
-        revision=content,
-        implementation=1,
-        weights_digest=None,
-        tokenizer_digest="imported",
-        length=max(1, max(len(text) for text in texts)),
-        root_seed=0,
-    )
-    store.add_cell(cell)
-    for part in store.missing(cell.id, len(texts)):
-        store.write_shard(cell.id, part, text_table(part, list(texts[part.start : part.stop])), {"imported": True})
-    return cell
+def _all_missing(missing: Sequence[Missing]) -> ElfbenchError:
+    """Why no metric could be computed; one reason that all share is told once, with its remedy."""
+    first, names = missing[0].error, ", ".join(gap.metric for gap in missing)
+    if all(gap.why == missing[0].why for gap in missing):
+        return type(first)(
+            f"{names}: {first.message}", key=first.key, found=first.found, allowed=first.allowed, remedy=first.remedy
+        )
+    reasons: dict[str, list[str]] = {}
+    for gap in missing:
+        reasons.setdefault(gap.why, []).append(gap.metric)
+    lines = "".join(f"\n  {', '.join(metrics)}: {why}" for why, metrics in reasons.items())
+    return type(first)("no metric could be computed" + lines)
 
 
 def _instruments(
@@ -216,12 +233,16 @@ def _record(
             }
         ],
         "metrics": [plan.describe() for plan in plans],
-        "reference": reference.describe() if reference else None,
+        "reference": describe_reference(reference, plans),
     }
 
 
-def _results(cell_id: str, plans: list[MetricPlan], store: Store) -> list[dict[str, Any]]:
-    found = {(one.fingerprint, one.n_requested): one for _, one in store.scores() if one.cell == cell_id}
+def _results(cell_id: str, plans: list[MetricPlan], store: Store, real_text: str | None) -> list[dict[str, Any]]:
+    """One object per score; what a judge makes of the reference text, cell `real_text`, is in `detail` beside it."""
+    found, held_out = (
+        {(one.fingerprint, one.n_requested): one for _, one in store.scores() if one.cell == place}
+        for place in (cell_id, real_text)
+    )
     results: list[dict[str, Any]] = []
     for plan in plans:
         one = found.get((plan.fingerprint, plan.n_requested))
@@ -242,12 +263,20 @@ def _results(cell_id: str, plans: list[MetricPlan], store: Store) -> list[dict[s
                 "protocol": plan.metric.protocol,
                 "method": one.method,
                 "covers": one.covers,
-                "detail": dict(one.detail),
+                "detail": dict(one.detail) | _beside(held_out.get((plan.fingerprint, plan.n_requested))),
                 "fingerprint": one.fingerprint,
                 **_signature(plan),
             }
         )
     return results
+
+
+def _beside(reference: Score | None) -> dict[str, float | int]:
+    """The same metric of the reference text."""
+    if reference is None:
+        return {}
+    names = {"held_out": "value", "held_out_low": "low", "held_out_high": "high", "held_out_n": "n"}
+    return {name: getattr(reference, field) for name, field in names.items()}
 
 
 def _signature(plan: MetricPlan) -> dict[str, str]:

@@ -9,16 +9,18 @@ import numpy as np
 
 from elfbench.core.canonical import digest, text_digest
 from elfbench.core.errors import ConfigError, ElfbenchError
+from elfbench.metrics.clustered import Clusters, clustered_estimate
 from elfbench.metrics.mbr import joined_draws
 from elfbench.metrics.pairs import EXAMPLE, joined
 from elfbench.running import measuring
+from elfbench.running.fitness import Side, refuse_unfit
 from elfbench.running.instruments import Instruments
 from elfbench.running.metric_plan import OF_DRAWS, MetricPlan
 from elfbench.running.references import Reference
 from elfbench.running.reporter import Reporter
 from elfbench.spec.judging import BY_MEASUREMENT
 from elfbench.spec.metric import EstimateContext, Rows, Score, usable_rows
-from elfbench.store.blocks import Columns
+from elfbench.store.blocks import Columns, identity
 from elfbench.store.corpus_rows import write_rows_of_score
 from elfbench.store.shards import StoredRows
 from elfbench.store.store import Store
@@ -26,10 +28,11 @@ from elfbench.store.store import Store
 
 @dataclass(frozen=True, slots=True)
 class Missing:
-    """A score that could not be made, and why."""
+    """A score that could not be made, and why: one line, with the remedy; `error` has the same in parts."""
 
     metric: str
     why: str
+    error: ElfbenchError
 
 
 _UNSTORED = ("cost", "pairs")
@@ -40,13 +43,16 @@ def measure_for(
     plans: Sequence[MetricPlan],
     cells: Sequence[tuple[str, StoredRows]],
     reference: Reference | None,
-    instruments: Instruments,
     store: Store,
     reporter: Reporter,
 ) -> None:
-    """Makes the measurements that `plans` need, one stage per kind so that progress has one unit."""
-    for name in dict.fromkeys(plan.metric.measurement for plan in plans if plan.metric.measurement not in _UNSTORED):
-        readers = [plan for plan in plans if plan.metric.measurement == name]
+    """Makes the measurements that `plans` need, one stage per kind and instrument so that progress has one unit."""
+    groups: dict[str, list[MetricPlan]] = {}
+    for plan in plans:
+        if plan.metric.measurement not in _UNSTORED:
+            groups.setdefault(digest(identity(plan.protocol["measurement"])), []).append(plan)
+    for readers in groups.values():
+        name, instruments = readers[0].metric.measurement, _instruments(readers[0])
         most = max(plan.n_requested for plan in readers)
         targets = readers[0].targets
         sources = [_measured_texts(name, rows, most, targets, instruments) for _, rows in cells]
@@ -55,7 +61,8 @@ def measure_for(
         todo = sum(measuring.blocks_missing(name, texts, instruments, store) for texts in sources)
         if not todo:
             continue
-        reporter.stage(_STAGES[name], todo)
+        _, at, instrument = readers[0].metric.name.partition("@")
+        reporter.stage(_STAGES[name] + (f" by {instrument}" if at else ""), todo)
         for texts in sources:
             measuring.measured(name, texts, instruments, store, reporter)
 
@@ -65,6 +72,8 @@ _STAGES = {
     "memorization": "matching with the training text",
     **dict.fromkeys(("sanity", "leftovers"), "checking texts"),
     "judge_nll": "judging",
+    "judge_ranks": "judging (ranks)",
+    "judge_gradient": "judging (gradients)",
     **{name: f"judging ({protocol.name})" for name, protocol in BY_MEASUREMENT.items()},
     "features": "embedding",
     "surface": "counting words",
@@ -84,11 +93,12 @@ def score_cell(
     rows: StoredRows,
     plans: Sequence[MetricPlan],
     reference: Reference | None,
-    instruments: Instruments,
     store: Store,
     reporter: Reporter,
+    clusters: Clusters | None = None,
 ) -> tuple[int, list[Missing]]:
-    """Scores one cell under all plans. Returns how many scores were new, and what could not be scored."""
+    """Scores one cell under all plans. Returns how many scores were new, and what could not be scored. clusters: which rows are not
+    independent; scores that were made as if they were are made again."""
     new, missing = 0, []
     for plan in plans:
         n = min(plan.n_requested, len(rows.texts))
@@ -100,13 +110,15 @@ def score_cell(
                 "n_requested": plan.n_requested,
             }
         )
-        if store.score(key) is not None:
+        by_cluster = clusters if _heeds(plan, clusters) else None
+        stored = store.score(key)
+        if stored is not None and (by_cluster is None or "cluster_rows" in stored.detail):
             continue
         try:
-            store.write_score(_score(cell_id, rows, n, plan, reference, instruments, store, reporter), key)
+            store.write_score(_score(cell_id, rows, n, plan, reference, store, reporter, by_cluster), key)
             new += 1
         except ElfbenchError as error:
-            missing.append(Missing(plan.metric.name, error.message))
+            missing.append(Missing(plan.metric.name, error.one_line, error))
     return new, missing
 
 
@@ -116,11 +128,11 @@ def _score(
     n: int,
     plan: MetricPlan,
     reference: Reference | None,
-    instruments: Instruments,
     store: Store,
     reporter: Reporter,
+    clusters: Clusters | None,
 ) -> Score:
-    metric, window = plan.metric, instruments.measure.window
+    metric, instruments, columns = plan.metric, _instruments(plan), None
     if metric.measurement == "cost":
         used = _cost_rows(rows, n, plan)
     elif metric.measurement == "pairs":
@@ -129,23 +141,35 @@ def _score(
         texts = _measured_texts(metric.measurement, rows, n, plan.targets, instruments)
         columns = measuring.measured(metric.measurement, texts, instruments, store, reporter)
         used = _usable(plan, columns, instruments)
-    other = None
+    samples, beside = Side("samples", used, columns.values if columns else {}), None
     if metric.needs_reference and reference is not None:
-        columns = measuring.measured(metric.measurement, list(reference.texts), instruments, store, reporter)
-        other = usable_rows(metric, columns.values, plan.n_requested, instruments.measure)
-    for side, name in ((used, "samples"), (other, "reference")):
-        if side is not None and side.n < metric.min_rows:
-            raise ConfigError(
-                f"too few usable rows of {name}: {side.n} of {side.n_requested} ({side.n_dropped} empty or shorter than the window), at least {metric.min_rows}",
-                key=metric.name,
-            )
+        held_out = measuring.measured(metric.measurement, list(reference.texts), instruments, store, reporter).values
+        beside = Side("reference", usable_rows(metric, held_out, plan.n_requested, instruments.measure), held_out)
+    refuse_unfit(metric, samples, beside, instruments.measure)
+    other = beside.used if beside else None
     level, rows_digest = plan.protocol["interval"]["level"], _rows_digest(rows, n, plan)
-    estimate = metric.estimate(used, other, EstimateContext(level=level, seed=0, window=window))
+    context = EstimateContext(level=level, seed=0, window=instruments.measure.window)
+    if clusters is None:
+        estimate = metric.estimate(used, other, context)
+    else:
+        estimate = clustered_estimate(metric, used, other, context, clusters)
     reference_digest = _reference_digest(plan, reference)
     score = plan.score(cell_id, estimate, used, rows_digest=rows_digest, reference_digest=reference_digest)
     if metric.corpus is not None:
         write_rows_of_score(store, score, texts)
     return score
+
+
+def _heeds(plan: MetricPlan, clusters: Clusters | None) -> bool:
+    """Whether clusters touch the metric: not costs, nor what compares draws with their example, which is over examples by itself."""
+    if clusters is None or plan.metric.measurement in ("cost", "timing"):
+        return False
+    return plan.targets is None or clusters.kind != "example"
+
+
+def _instruments(plan: MetricPlan) -> Instruments:
+    assert plan.instruments is not None, "a likelihood is no measurement of samples"
+    return plan.instruments
 
 
 def _measured_texts(

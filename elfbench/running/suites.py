@@ -7,6 +7,7 @@ from pathlib import Path
 from elfbench.core.errors import unknown
 from elfbench.loading.yaml_files import load_yaml, validated
 from elfbench.registry import catalog
+from elfbench.running.training_text import check_training
 from elfbench.spec.suite import Suite
 
 _PACKAGE = Path(__file__).resolve().parents[1]
@@ -35,6 +36,8 @@ def load_suite(name_or_path: str) -> Suite:
             raise unknown("suite", name_or_path, paths, key="suite", remedy="or give the path of a .yaml file")
         path = paths[name_or_path]
     suite = validated(Suite, load_yaml(path), source=path.name)
+    if suite.training is not None:
+        check_training(suite.training)
     if suite.prompts is None or suite.prompts.file is None:
         return suite
     beside = suite.prompts.model_copy(update={"file": str(path.parent / suite.prompts.file)})

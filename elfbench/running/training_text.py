@@ -10,7 +10,7 @@ from typing import Any
 from elfbench.core.canonical import array_digest, digest
 from elfbench.core.errors import ConfigError, unknown
 from elfbench.language.oracle import oracle, training_windows
-from elfbench.loading.corpus import SPLITS, documents, split_digest
+from elfbench.loading.corpus import SPLITS, documents, split_digest, streamed
 from elfbench.spec.suite import SuiteTraining
 
 
@@ -39,14 +39,33 @@ def training_text(spec: SuiteTraining) -> TrainingText:
         found = split_digest(spec.corpus, spec.split)
         return TrainingText(name, found, lambda: [one.text for one in documents(spec.corpus, spec.split)])
     if spec.split != "train":
-        raise ConfigError(
-            "training text of the oracle language has one split",
-            key="training.split",
-            found=spec.split,
-            allowed="train",
-        )
+        raise _one_split(spec.split)
     content = digest({"language": oracle().digest, "windows": array_digest([training_windows()])})
     return TrainingText(name, content, lambda: [oracle().decode(row) for row in training_windows()])
+
+
+def check_training(spec: SuiteTraining) -> None:
+    """Raises ConfigError for an unknown corpus or split, whether or not a metric will read it. Reads no text."""
+    if spec.corpus == oracle().name:
+        if spec.split != "train":
+            raise _one_split(spec.split)
+        return
+    try:
+        streamed(spec.corpus, spec.split)
+    except ConfigError as error:
+        raise ConfigError(
+            error.message,
+            key=f"training.{error.key}",
+            found=error.found,
+            allowed=error.allowed,
+            remedy=error.remedy,
+        ) from None
+
+
+def _one_split(found: str) -> ConfigError:
+    return ConfigError(
+        "training text of the oracle language has one split", key="training.split", found=found, allowed="train"
+    )
 
 
 def parsed(source: str) -> SuiteTraining:

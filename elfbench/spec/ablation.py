@@ -3,6 +3,7 @@ trained for equally many steps."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 
 from pydantic import Field
@@ -11,6 +12,19 @@ from elfbench.spec.card import OptionValue
 from elfbench.spec.measure import Measure
 from elfbench.spec.record import Record
 from elfbench.spec.suite import SuiteMetric, SuiteModel
+
+_SEEDED = re.compile(r"(.+), seed (\d+)")
+
+
+def seeded_label(label: str, seed: int) -> str:
+    """What a row is called where a variant has several training seeds."""
+    return f"{label}, seed {seed}"
+
+
+def training_seed(label: str) -> tuple[str, int] | None:
+    """(variant, seed) of a `seeded_label`, or None."""
+    found = _SEEDED.fullmatch(label)
+    return (found[1], int(found[2])) if found else None
 
 
 class Variant(Record):

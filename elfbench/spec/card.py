@@ -41,6 +41,8 @@ class OptionSpec(Record):
     choices: tuple[str, ...] | None = None
     minimum: float | None = None
     maximum: float | None = None
+    per_batch: tuple[str, ...] = ()
+    """Values under which the rows of a batch share randomness, so that they are not independent: batches are whole shards then."""
 
     def coerce(self, name: str, value: Any) -> OptionValue:
         """`value` as the declared type, so that 1 and 1.0 are one value. Raises ConfigError with the allowed range."""
@@ -49,14 +51,22 @@ class OptionSpec(Record):
         if wanted is int and isinstance(value, float) and value.is_integer():
             coerced = int(value)
         if not isinstance(coerced, wanted) or (wanted is int and isinstance(coerced, bool)):
-            raise ConfigError("option of the wrong type", key=name, found=repr(value), allowed=self.type)
+            raise ConfigError(
+                "option of the wrong type", key=name, found=repr(value), allowed=self.type, remedy=self._told(name)
+            )
         if self.choices is not None and coerced not in self.choices:
-            raise unknown(f"value for option {name!r}", str(coerced), self.choices, key=name)
+            raise unknown(f"value of {name}", str(coerced), self.choices, key=name, remedy=self._told(name))
         low, high = self.minimum, self.maximum
         if _is_number(coerced) and ((low is not None and coerced < low) or (high is not None and coerced > high)):
-            raise ConfigError("option out of range", key=name, found=coerced, allowed=f"{low} .. {high}")
+            raise ConfigError(
+                "option out of range", key=name, found=coerced, allowed=_range(low, high), remedy=self._told(name)
+            )
         result: OptionValue = coerced
         return result
+
+    def _told(self, name: str) -> str:
+        """What a message says of the option beside what is allowed."""
+        return f"{name.removeprefix('options.')}: {self.meaning} (default {self.default!r})"
 
 
 class WeightsSpec(Record):
@@ -113,6 +123,12 @@ class ModelCard(Record):
         """Every option with its value: the defaults, with `changed` on top. Raises ConfigError for an unknown or wrong one."""
         resolved = self.resolve_options(changed)
         return {name: resolved.get(name, spec.default) for name, spec in self.options.items()}
+
+
+def _range(low: float | None, high: float | None) -> str:
+    if low is None or high is None:
+        return f">= {low:g}" if low is not None else f"<= {high:g}"
+    return f"{low:g} to {high:g}"
 
 
 def _is_number(value: object) -> TypeGuard[int | float]:

@@ -7,9 +7,9 @@ and more rows extend a cell.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, SerializerFunctionWrapHandler, model_serializer
 
 from elfbench.core.canonical import digest
 from elfbench.spec.card import ModelCard, OptionValue
@@ -25,6 +25,19 @@ class Numerics(Record):
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
     sampling_dtype: Literal["float64", "float32"] = "float64"
     compile: bool = False
+
+
+class Timing(Record):
+    """What changes the time of a batch and not its ids."""
+
+    device: str
+    """The processor's or accelerator's model; never a host name."""
+    batch: int = Field(ge=1)
+    threads: int = Field(ge=1)
+    torch: str
+    """Its version."""
+    warmup: int = Field(ge=0)
+    """Runs that went before and were not timed."""
 
 
 class Cell(Record):
@@ -43,6 +56,16 @@ class Cell(Record):
     root_seed: int
     options: Mapping[str, OptionValue] = Field(default_factory=dict)
     """Only those that differ from the card's defaults, coerced to their declared types."""
+    timing: Timing | None = None
+    """Of timing cells only."""
+
+    @model_serializer(mode="wrap")
+    def _document(self, serialized: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """The fields; cells of other kinds have the document, and the id, of before there were timings."""
+        document: dict[str, Any] = serialized(self)
+        if self.timing is None:
+            del document["timing"]
+        return document
 
     @property
     def id(self) -> str:
@@ -58,6 +81,11 @@ def likelihood_cell(sample: Cell, *, texts_digest: str, length: int) -> Cell:
     return sample.model_copy(
         update={"kind": "likelihood", "prompts_digest": texts_digest, "length": length, "steps": None, "options": {}}
     )
+
+
+def timing_cell(sample: Cell, timing: Timing) -> Cell:
+    """The cell in which sampling of `sample` is timed: what is computed is the same, so all of its identity is in it."""
+    return sample.model_copy(update={"kind": "timing", "timing": timing})
 
 
 def sample_cell(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -34,6 +34,38 @@ class JudgedRows(NamedTuple):
     n_scored: np.ndarray
     n_bytes_scored: np.ndarray
     n_tokens: np.ndarray
+
+
+class RankedRows(NamedTuple):
+    """Per text [N]: the ranks of its scored tokens, tokens scored, judge tokens seen.
+
+    A token's rank is 1 + the number of tokens to which the judge gives a strictly larger logit, so that ties share the better rank; 0 where a
+    logit is not a number.
+    """
+
+    ranks: list[np.ndarray]
+    """Per text, int64 [n_scored]."""
+    n_scored: np.ndarray
+    n_tokens: np.ndarray
+
+
+class GradientRows(NamedTuple):
+    """Per text [N]: the gradient that `GRADIENT` defines (zeros where nothing is scored), tokens scored, judge tokens seen."""
+
+    gradient: np.ndarray
+    """[N, width] float32."""
+    n_scored: np.ndarray
+    n_tokens: np.ndarray
+
+
+GRADIENT: Mapping[str, str | int] = {
+    "of": "mean negative log-likelihood of a text, nats per token",
+    "by": "all parameters of the last block, as they are",
+    "projection": "count sketch, drawn by parameter name",
+    "seed": 0,
+    "width": 256,
+}
+"""What `Judge.gradients` returns; part of the measurement's protocol."""
 
 
 class ProtocolRows(NamedTuple):
@@ -85,6 +117,14 @@ class Judge(Protocol):
         progress: Progress | None = None,
     ) -> ProtocolRows:
         """Raises ConfigError where the judge or a text does not fit the protocol."""
+        ...
+
+    def ranks(self, texts: Sequence[str], *, window: int | None, progress: Progress | None = None) -> RankedRows:
+        """Of the tokens that `score` scores."""
+        ...
+
+    def gradients(self, texts: Sequence[str], *, window: int | None, progress: Progress | None = None) -> GradientRows:
+        """Of the tokens that `score` scores."""
         ...
 
 

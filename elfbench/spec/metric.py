@@ -82,7 +82,7 @@ class Metric:
     unit: str
     direction: Direction
     measurement: str
-    """Which stored per-row measurement it reads: tokens | judge_nll | judge_PROTOCOL | features | cost."""
+    """Which stored per-row measurement it reads: tokens | judge_nll | judge_PROTOCOL | judge_ranks | judge_gradient | features | cost | ..."""
     estimate: Estimator
     parameters: Mapping[str, float | int | str] = field(default_factory=dict)
     """Constants of the definition; part of the fingerprint."""
@@ -98,6 +98,8 @@ class Metric:
     """Its sufficient statistics by row, where it is a ratio of sums: what gates and comparisons rest on. None for pooled metrics."""
     per_row_scale: Literal["value", "log"] = "value"
     """log: the ratio of sums is the metric's logarithm (gen-PPL), so that its differences are relative changes of the metric."""
+    rate: bool = False
+    """A share of yes-or-no outcomes, each of a row by itself: its interval is Wilson's where rows come in clusters."""
     corpus: CorpusScore | None = None
     """Its statistics by example, where it is paired with references: comparisons of two systems rest on them."""
     prepare: Prepare | None = None

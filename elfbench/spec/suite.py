@@ -16,6 +16,15 @@ from elfbench.spec.record import Record
 
 LIKELIHOOD_METRIC = "nll_bits_per_byte"
 """The metric that reads the block `likelihood`."""
+SPEED_METRICS = (
+    "throughput_best",
+    "throughput_batch_1",
+    "latency_batch_1",
+    "peak_memory",
+    "flop_utilization",
+    "nfe_counted",
+)
+"""The metrics that read the block `timing`; `speed` names all of them."""
 
 
 class SuiteModel(Record):
@@ -74,6 +83,24 @@ class SuiteLikelihood(Record):
     """Windows of `length` tokens of this tokenizer, decoded; each model scores the text under its own."""
     rows: int = Field(ge=2)
     length: int = Field(ge=1)
+
+
+class SuiteTiming(Record):
+    """How sampling is timed, in cells of their own and with nothing beside it: every row of the table at every batch size."""
+
+    batches: tuple[int, ...] = Field(default=(1, 16, 64), min_length=1)
+    """Rows sampled together, ascending; per-text latency needs 1 among them."""
+    repeats: int = Field(default=6, ge=3, le=64)
+    """Timed runs, each of rows of its own. From 6 on, the least and the most enclose the median with 95 %."""
+    warmup: int = Field(default=1, ge=0)
+    """Runs before them that count for nothing."""
+
+    @field_validator("batches")
+    @classmethod
+    def _ascending(cls, batches: tuple[int, ...]) -> tuple[int, ...]:
+        if min(batches) < 1 or list(batches) != sorted(set(batches)):
+            raise ValueError("batches are numbers of rows, each >= 1, ascending and different")
+        return batches
 
 
 class SuitePrompts(Record):
@@ -176,6 +203,8 @@ class Suite(Record):
     """What rows are given; their outputs are the references of paired metrics such as BLEU."""
     likelihood: SuiteLikelihood | None = None
     """Text that models score, in cells of their own; read by the metric `nll_bits_per_byte`."""
+    timing: SuiteTiming | None = None
+    """How sampling is timed; read by `throughput_best` and the other metrics of speed."""
     models: tuple[SuiteModel, ...] = Field(min_length=1)
     metrics: tuple[SuiteMetric, ...] = Field(min_length=1)
     gates: SuiteGates | None = None
@@ -206,6 +235,18 @@ class Suite(Record):
             )
         return self
 
+    @model_validator(mode="after")
+    def _timing_is_read(self) -> Suite:
+        names = {metric.name for metric in self.metrics}
+        if self.timing is None:
+            return self
+        if not names & {*SPEED_METRICS, "speed"}:
+            raise ValueError("'timing' is read by metrics of speed, and there is none: add '- name: speed'")
+        alone = sorted(names & {"speed", "throughput_batch_1", "latency_batch_1"})
+        if alone and 1 not in self.timing.batches:
+            raise ValueError(f"timing.batches: {alone[0]} needs batch 1: add it to {list(self.timing.batches)}")
+        return self
+
     @property
     def digest(self) -> str:
         """sha256 of the suite's content."""
@@ -213,5 +254,7 @@ class Suite(Record):
 
     def document(self) -> dict[str, Any]:
         """The content; a suite without one of the keys below has the document, and the digest, of before there was one."""
-        absent = {name for name in ("prompts", "likelihood", "training", "panel") if getattr(self, name) is None}
+        absent = {
+            name for name in ("prompts", "likelihood", "training", "panel", "timing") if getattr(self, name) is None
+        }
         return self.model_dump(mode="json", exclude=absent or None)

@@ -211,20 +211,20 @@ class Store:
         return read_table(self._measurement(key))[0]
 
     def write_measurement(self, key: str, table: pa.Table, protocol: Mapping[str, Any]) -> None:
-        """Stores a measurement. NaN and infinity are refused."""
+        """Stores a measurement. NaN and infinity are refused; null says that there is no number, and reads back as NaN."""
         for name in table.column_names:
             values = table.column(name)
             flat = values.combine_chunks().flatten() if pa.types.is_list(values.type) else values
-            if (
-                pa.types.is_floating(flat.type)
-                and len(flat)
-                and not np.isfinite(flat.to_numpy(zero_copy_only=False)).all()
-            ):
+            if not pa.types.is_floating(flat.type) or not len(flat):
+                continue
+            numbers = flat.is_valid().to_numpy(zero_copy_only=False)
+            bad = np.flatnonzero(numbers & ~np.isfinite(flat.to_numpy(zero_copy_only=False)))
+            if len(bad):
                 raise StoreError(
                     "a measurement holds NaN or infinity",
                     key=name,
-                    found=str(protocol.get("measurement")),
-                    remedy="look at the texts that were measured",
+                    found=f"{protocol.get('measurement')}: {len(bad)} of {len(flat)} numbers, the first is number {bad[0]}",
+                    remedy="look at the texts that were measured, and at the instrument",
                 )
         write_table(self._measurement(key), table, dict(protocol))
 

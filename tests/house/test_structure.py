@@ -33,7 +33,7 @@ def _cli(*arguments: str) -> str:
     [
         "import elfbench",
         _cli("--help"),
-        *(_cli("list", kind) for kind in ("models", "suites", "metrics", "judges")),
+        *(_cli("list", kind) for kind in ("models", "suites", "metrics", "judges", "featurizers")),
         _cli("run", "--help"),
         _cli("check", "--help"),
         _cli("compare", "--help"),

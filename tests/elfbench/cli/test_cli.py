@@ -188,3 +188,25 @@ def test_ctrl_c_leaves_a_store_that_goes_on(tmp_path: Path) -> None:
     assert kept >= 1
     again = _elfbench("run", "controls", "--rows", "128", "--out", "S", "--json", cwd=tmp_path)
     assert json.loads(again.stdout)["rows_made"] == 640 - 64 * kept
+
+
+def test_the_version_needs_no_verb_and_a_family_is_shown_with_its_members(capsys: pytest.CaptureFixture[str]) -> None:
+    from elfbench.cli.main import main
+
+    def out(*arguments: str) -> str:
+        with pytest.raises(SystemExit) as stop:
+            main(list(arguments))
+        assert stop.value.code in (0, None)
+        return capsys.readouterr().out
+
+    assert out("--version").startswith("elfbench ")
+    assert list(json.loads(out("show", "distinct", "--json"))["metrics"]) == [f"distinct_{n}" for n in (1, 2, 3, 4)]
+    assert json.loads(out("show", "gen_ppl", "--json"))["other protocols"]["elf"] == "gen_ppl_elf"
+
+
+def test_steps_of_a_model_without_steps_are_said_to_change_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    from elfbench.cli.main import main
+
+    with pytest.raises(SystemExit):
+        main(["sample", "exact-oracle", "--steps", "8", "-n", "1", "--length", "8"])
+    assert "exact-oracle has no sampling steps: --steps 8 changes nothing" in capsys.readouterr().err

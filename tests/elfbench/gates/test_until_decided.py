@@ -1,14 +1,16 @@
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from small_gate import forged, made, small_gate
+from small_gate import GATE, forged, made, small_gate
 
 import elfbench
+from elfbench.cli.main import main
 from elfbench.core.errors import ConfigError
 from elfbench.gates.check import Decision, accept
 from elfbench.gates.until_decided import until_decided
@@ -105,3 +107,39 @@ def test_an_interrupted_look_goes_on(large: Path, tmp_path: Path) -> None:
     shutil.copytree(tmp_path / "B", tmp_path / "C")
     again = Sampler(tmp_path / "C", once.suite)
     assert until_decided(again.suite, large, again) == whole
+
+
+PROMPTED = {
+    "suite": "prompted-gate",
+    "length": 20,
+    "rows": 64,
+    "measure": {"view": "final", "tokenizer": "words", "window": 20, "short": "keep"},
+    "prompts": {"generated": "oracle-continuation"},
+    "models": [{"name": "exact-oracle"}],
+    "metrics": [{"name": "oracle_nll"}],
+    "gates": {"first_rows": 32, "loss": [{"metric": "oracle_nll"}]},
+}
+
+
+def _until_decided(folder: Path, baseline: Path) -> int:
+    with pytest.raises(SystemExit) as stop:
+        main(["run", str(folder / "gate.yaml"), "--until-decided", str(baseline), "--out", str(folder / "looks")])
+    return int(stop.value.code or 0)
+
+
+def test_a_suite_with_prompts_is_the_one_that_its_baseline_holds(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Records and baselines hold what the prompts are, the suite file only where they come from."""
+    (tmp_path / "gate.yaml").write_text(json.dumps(GATE | PROMPTED))
+    elfbench.run(str(tmp_path / "gate.yaml"), tmp_path / "S")
+    accept(tmp_path / "S", tmp_path / "baseline.json", why="first", who="me")
+    assert _until_decided(tmp_path, tmp_path / "baseline.json") == 0
+    assert "PASS" in capsys.readouterr().out
+    other = forged(
+        tmp_path / "baseline.json",
+        tmp_path / "other.json",
+        lambda content: content["suite"]["prompts"].update(digest="0" * 64),
+    )
+    assert _until_decided(tmp_path, other) == 2
+    assert "the suite changed without a new version" in capsys.readouterr().err

@@ -10,7 +10,7 @@ import pytest
 from elfbench.core.errors import PrerequisiteError
 from elfbench.judges import assets
 from elfbench.judges.conversion import intact, kept
-from elfbench.judges.minilm import MINILM, MiniLM
+from elfbench.judges.minilm import MINILM, minilm
 from elfbench.judges.smollm2 import SMOLLM2, SmolLM2
 from elfbench.registry import catalog
 
@@ -49,7 +49,7 @@ def test_verify_compares_both_files() -> None:
 def test_missing_and_changed_assets_come_with_a_remedy(tmp_path: Path, monkeypatch: Any) -> None:
     monkeypatch.setattr(assets, "locate", lambda asset: None)
     assert [item["found"] for item in assets.status()] == [None, None]
-    for thing in (SMOLLM2, MiniLM()):
+    for thing in (SMOLLM2, minilm()):
         with pytest.raises(PrerequisiteError, match="elfbench setup"):
             _ = thing.digest
     other = tmp_path / "other.gguf"
@@ -121,6 +121,11 @@ def test_minilm_equals_transformers_one_text_at_a_time() -> None:
             expected = model(**ids).last_hidden_state[0].mean(dim=0)
         np.testing.assert_allclose(vector, expected.numpy(), atol=2e-5)
     assert MINILM.features([]).shape == (0, 384)
+    assert MINILM.digest == "b0e6e1ece51772da1afe04b12ef510bba726463b39c93dd84ca9747e0dcf7fcb", (
+        "stores hold features under it"
+    )
+    np.testing.assert_allclose(found[0, :4], [-0.34824, 0.18405, -0.15425, 0.38039], atol=1e-4)
+    np.testing.assert_allclose(found[3, :4], [0.14916, -0.24780, -0.08336, 0.00162], atol=1e-4)
     assert catalog.featurizers().get("minilm").digest == MINILM.digest
 
 
@@ -152,10 +157,33 @@ def test_smollm2_equals_the_gguf_file_read_by_transformers(smollm2: SmolLM2) -> 
     model = load("AutoModelForCausalLM", path.parent, gguf_file=path.name)
     rows = smollm2.score(TEXTS[:2], window=20)
     for text, nats in zip(TEXTS[:2], rows.nll_nats, strict=True):
-        ids = [1, *smollm2.tokenizer().encode([text], limit=20)[0].tolist()]
+        # <|endoftext|> has id 0.
+        ids = [0, *smollm2.tokenizer().encode([text], limit=20)[0].tolist()]
         with torch.no_grad():
             loss = model(input_ids=torch.tensor([ids]), labels=torch.tensor([ids])).loss
         assert nats == pytest.approx(float(loss) * 20, rel=1e-5)
+
+
+@need_smollm2
+@pytest.mark.slow
+def test_smollm2_features_are_states_of_the_judge(smollm2: SmolLM2) -> None:
+    import torch
+
+    from elfbench.loading.backend import load
+
+    featurizers = catalog.featurizers()
+    last, mean = (featurizers.get(name) for name in (SMOLLM2.name, f"{SMOLLM2.name}#mean"))
+    model = load("AutoModelForCausalLM", smollm2._judge._folder.path)
+    states = []
+    for text in TEXTS[:2]:
+        ids = smollm2.tokenizer().encode([text])[0].tolist()
+        with torch.no_grad():
+            states.append(model(input_ids=torch.tensor([ids]), output_hidden_states=True).hidden_states[-1][0].numpy())
+    found = last.features(TEXTS[:3])
+    assert (found.shape, found.dtype) == ((3, 576), np.float32)
+    np.testing.assert_allclose(found[:2], [state[-1] for state in states], atol=2e-3)
+    np.testing.assert_allclose(mean.features(TEXTS[:2]), [state.mean(axis=0) for state in states], atol=2e-3)
+    assert last.digest != mean.digest
 
 
 @need_smollm2

@@ -46,6 +46,13 @@ def test_a_suite_reads_back(tmp_path: Path) -> None:
         ("title: A test", "title: [", ["not valid YAML", "line"]),
         ("suite: mine", "suite: !!python/name:os.system mine", ["not valid YAML"]),
         ("version: 1", "version: .nan", ["version"]),
+        ("length: 8", "length: [8, 16]", ["key:     length", "found:   a list: [8, 16]", "allowed: a valid integer"]),
+        ("- name: unigram", "- unigram", ["key:     models[0]", 'found:   "unigram"', "keys with values"]),
+        ("rows: 4", "rows: 4\nmeasure: {window: {a: 1}}", ["key:     measure.window", 'found:   keys: {"a": 1}']),
+        ("rows: 4", "rows: 4\ntraining: {corpus: stou}", ["training.corpus", "found:   stou", "did you mean 'sotu'"]),
+        ("rows: 4", "rows: 4\ntraining: {corpus: sotu, split: trian}", ["training.split", "did you mean 'train'"]),
+        ("rows: 4", "rows: 4\ntraining: {corpus: oracle, split: test}", ["training.split", "allowed: train"]),
+        ("rows: 4", "rows: 4\ntraining: {corpus: gone.txt}", ["training.corpus", "there is no such file"]),
     ],
 )
 def test_mistakes_are_named(tmp_path: Path, old: str, new: str, parts: list[str]) -> None:

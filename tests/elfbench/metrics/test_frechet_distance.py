@@ -77,6 +77,23 @@ def test_the_claimed_error_is_that_of_repeated_sampling_and_the_bias_is_upward()
     assert extrapolated.mean() == pytest.approx(truth, abs=4 * extrapolated.std() / np.sqrt(120))
 
 
+def test_at_the_least_rows_near_half_of_the_value_is_bias_and_the_extrapolation_holds_the_closed_form() -> None:
+    """Two rows per dimension, as all-MiniLM-L6-v2 has at 768 rows: Gaussians whose distance is sum (m^2 + (s - 1)^2)."""
+    rng, width = np.random.default_rng(4), 32
+    means, deviations = np.full(width, 0.3), np.linspace(0.5, 2.0, width)
+    truth = float((means**2 + (deviations - 1.0) ** 2).sum())
+    details = []
+    for _ in range(40):
+        samples = rng.normal(size=(2 * width, width)) * deviations + means
+        found = _estimate(samples, rng.normal(size=(2 * width, width)))
+        assert found.value == pytest.approx(float(found.detail["extrapolated"]) + float(found.detail["bias"]))
+        assert found.detail["rows_per_dimension"] == 2.0
+        details.append((found.value, float(found.detail["extrapolated"])))
+    plain, extrapolated = np.array(details).T
+    assert plain.mean() > 1.7 * truth
+    assert extrapolated.mean() == pytest.approx(truth, abs=4 * extrapolated.std() / np.sqrt(40))
+
+
 def test_collapsed_text_has_the_distance_of_a_point() -> None:
     y = np.random.default_rng(2).normal(size=(64, 3))
     point = np.tile([[1.0, 2.0, 3.0]], (64, 1))

@@ -5,8 +5,8 @@ import pytest
 
 from elfbench.core.errors import ConfigError
 from elfbench.metrics.frontier import mauve_area
-from elfbench.metrics.mauve import AREA, MAUVE, SCALING
-from elfbench.metrics.quantization import Quantized, n_clusters, row_variance, without_one
+from elfbench.metrics.mauve import AREA, FOURTH_ROOT, MAUVE, SCALING
+from elfbench.metrics.quantization import AS_IT_IS, Quantized, n_clusters, row_variance, seed_variance, without_one
 from elfbench.spec.metric import Estimate, EstimateContext, Rows
 
 SCALE = 1.0 / np.sqrt(1.0 + np.arange(48))
@@ -81,7 +81,32 @@ def test_the_claimed_error_is_that_of_repeated_sampling_at_fixed_clusters() -> N
         histograms = [np.bincount(side, minlength=k) / n for side in (samples, references)]
         areas.append(float(mauve_area(histograms[0], histograms[1], scaling=SCALING)))
         errors.append(row_variance((Quantized(samples, references),), k, AREA) ** 0.5)
-    assert 0.75 < np.mean(errors) / np.std(areas, ddof=1) < 1.5
+    # Both on the scale of the interval.
+    assert 0.75 < np.mean(errors) / np.std(FOURTH_ROOT.to(np.array(areas)), ddof=1) < 1.5
+
+
+def test_the_scale_of_the_interval_is_the_distance_of_histograms_near_the_ceiling() -> None:
+    """1 - area -> (scaling chi^2 / 2)^2 / 6, integrated by hand; chi^2 of q from p."""
+    p, direction = np.full(4, 0.25), np.array([1.0, -1.0, 0.5, -0.5])
+    for step in (2e-2, 1e-2):
+        q = p + step * direction
+        chi_squared = float(((q - p) ** 2 / p).sum())
+        area = float(mauve_area(p, q, scaling=SCALING))
+        # To the leading order, and by the trapezoids of 25 points.
+        assert 1.0 - area == pytest.approx((SCALING * chi_squared / 2) ** 2 / 6, rel=0.05)
+        assert FOURTH_ROOT.to(np.array(area)) == pytest.approx((SCALING * chi_squared / 2) ** 0.5 / 6**0.25, rel=0.02)
+    areas = np.array([1e-4, 0.3, 0.97, 1.0])
+    assert FOURTH_ROOT.back(FOURTH_ROOT.to(areas)) == pytest.approx(areas)
+    assert FOURTH_ROOT.back(np.array([-0.5, 0.0])).tolist() == [1.0, 1.0]
+
+
+def test_the_variance_of_seeds_is_that_of_their_mean_where_the_scale_is_plain() -> None:
+    values = np.array([0.3, 0.31, 0.27, 0.33, 0.3])
+    assert seed_variance(values, AS_IT_IS) == pytest.approx(values.var(ddof=1) / 5)
+    # The delta method: g' at the mean.
+    tight = 0.9 + 1e-4 * values
+    slope = 0.25 * (-np.log(tight.mean())) ** -0.75 / tight.mean()
+    assert seed_variance(tight, FOURTH_ROOT) == pytest.approx(slope**2 * tight.var(ddof=1) / 5, rel=1e-3)
 
 
 def test_bad_input_is_refused() -> None:

@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import builtins
 import importlib
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 from scipy.integrate import quad
-from scipy.stats import entropy
+from scipy.stats import entropy, t
 
 from elfbench.core.errors import ConfigError, PrerequisiteError
+from elfbench.metrics import mauve_text
 from elfbench.metrics.frontier import mauve_area
 from elfbench.metrics.frontier_integral import FRONTIER_INTEGRAL, PLAIN
-from elfbench.metrics.mauve import MAUVE, SCALING
+from elfbench.metrics.mauve import AREA, MAUVE, SCALING
 from elfbench.metrics.mauve_star import MAUVE_STAR, SMOOTHED_AREA
 from elfbench.metrics.mauve_text import MAUVE_TEXT, package_result
-from elfbench.metrics.quantization import Quantized, clusterings, histogram, without_one
+from elfbench.metrics.quantization import Quantized, clusterings, histogram, row_variance, without_one
 from elfbench.metrics.two_sample import TwoSamples
 from elfbench.running.references import under_protocol
 from elfbench.spec.metric import EstimateContext, Metric, Rows
@@ -118,6 +120,25 @@ def test_the_packages_engine_is_a_protocol_and_names_what_is_missing(monkeypatch
     monkeypatch.setattr(importlib, "import_module", absent)
     with pytest.raises(PrerequisiteError, match="mauve-text"):
         MAUVE_TEXT.estimate(_rows(1), _rows(0), EstimateContext())
+
+
+def test_the_packages_interval_is_on_the_same_scale(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With a package that finds the same histograms for every seed: the bar is that of rows alone."""
+    p, q = np.array([20, 30, 20, 10]) / 80, np.array([30, 20, 15, 15]) / 80
+    area = float(mauve_area(p, q, scaling=SCALING))
+    found = SimpleNamespace(mauve=area, mauve_star=area, frontier_integral=0.1, p_hist=p, q_hist=q)
+    package = SimpleNamespace(compute_mauve=lambda **_: found)
+    monkeypatch.setattr(importlib, "import_module", lambda name: package)
+    monkeypatch.setattr(mauve_text, "version", lambda name: "0")
+    estimate = MAUVE_TEXT.estimate(_rows(1, 80), _rows(0, 80), EstimateContext())
+    labels = Quantized(np.repeat(np.arange(4), [20, 30, 20, 10]), np.repeat(np.arange(4), [30, 20, 15, 15]))
+    half = t.ppf(0.975, 79) * row_variance((labels,), 4, AREA) ** 0.5
+    center = (-np.log(area)) ** 0.25
+    assert estimate.value == pytest.approx(area)
+    assert (estimate.low, estimate.high) == pytest.approx(
+        (np.exp(-((center + half) ** 4)), np.exp(-((center - half) ** 4)))
+    )
+    assert estimate.covers.startswith("spread: ")
 
 
 def test_the_package_gives_the_same_numbers_for_its_own_histograms() -> None:

@@ -7,6 +7,7 @@ from elfbench.core.errors import ConfigError
 from elfbench.language.oracle import oracle
 from elfbench.metrics.oracle_given import GRAMMATICAL_GIVEN, ORACLE_NLL_GIVEN, given_rows
 from elfbench.spec.metric import EstimateContext, Rows
+from elfbench.statistics.rate import wilson
 
 GIVEN = 5
 
@@ -60,7 +61,9 @@ def test_estimates_are_ratios_of_sums_and_empty_outputs_count_nothing() -> None:
     assert nll.value == pytest.approx(columns["nll_nats"].sum() / (30 * (32 - GIVEN)))
     assert nll.low < nll.value < nll.high
     right = GRAMMATICAL_GIVEN.estimate(rows, None, EstimateContext())
-    assert (right.value, right.low, right.high) == (1.0, 1.0, 1.0)
+    # All right in 30 rows: each counts as one trial, the empty one as none.
+    assert (right.value, right.high) == (1.0, 1.0)
+    assert 0.86 < right.low < wilson(30, 30).low
 
 
 def test_a_word_of_another_language_is_an_error() -> None:

@@ -61,6 +61,16 @@ def test_a_plugin_file_registers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         catalog.load_plugin(empty)
 
 
+def test_a_plugin_file_registers_a_featurizer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fresh: Registry[object] = Registry("featurizer", {})
+    monkeypatch.setattr(catalog, "featurizers", lambda: fresh)
+    plugin = tmp_path / "letters.py"
+    plugin.write_text("class Letters:\n    name = title = 'letters'\nFEATURIZERS = {'letters': Letters()}")
+    catalog.load_plugin(plugin)
+    assert fresh.owner("letters") == "letters.py"
+    assert vars(type(fresh.get("letters")))["title"] == "letters"
+
+
 def test_families_of_metrics_exist() -> None:
     for members in catalog.metric_families().values():
         assert all(member in catalog.metrics() for member in members)

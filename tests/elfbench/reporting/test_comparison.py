@@ -9,12 +9,10 @@ import subprocess
 import sys
 from collections import Counter
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import pyarrow as pa
 import pytest
-from scipy.stats import norm, ttest_ind, ttest_rel
+from scipy.stats import false_discovery_control, norm, ttest_ind, ttest_rel
 
 import elfbench
 from elfbench.core.errors import ConfigError, StoreError
@@ -22,86 +20,8 @@ from elfbench.reporting.compared import Compared
 from elfbench.reporting.comparison import Comparison
 from elfbench.reporting.comparison_figure import draw_comparison
 from elfbench.reporting.comparison_text import as_csv, as_document, as_markdown
-from elfbench.spec.cell import Cell
-from elfbench.spec.metric import Score
-from elfbench.store.blocks import BLOCK_ROWS, block_keys
-from elfbench.store.shards import text_table
 from elfbench.store.store import Store
-
-TOKENS = 10
-MEASURE = {"view": "final", "tokenizer": "judge", "window": None, "short": "drop"}
-
-
-def _metric(name: str, digest: str) -> dict[str, Any]:
-    measurement = {"measurement": "judge_nll", "version": 1, "judge": {"name": "j", "title": "J", "digest": digest}}
-    return {
-        "metric": name, "version": 1, "title": name.replace("_", " "), "unit": "u", "direction": "match" if name == "pooled" else "lower",
-        "description": "", "fingerprint": f"{name}-{digest}", "protocol": {"measurement": measurement, "metric": name},
-        "n_requested": 500, "needs_reference": False,
-    }  # fmt: skip
-
-
-def _synthetic(
-    root: Path,
-    rows: dict[tuple[str, str, int | None], np.ndarray],
-    *,
-    seeds: dict[str, int] | None = None,
-    digest: str = "d1",
-    pooled: dict[str, tuple[float, float]] | None = None,
-    empty: dict[str, int] | None = None,
-    options: dict[str, dict[str, Any]] | None = None,
-) -> Store:
-    """A store of a made-up suite. rows: (label, family, steps) -> nll per row, of 10 tokens each; row number `empty` has none.
-
-    pooled: value and half width of a metric without rows, by label; a label that is not there lacks it.
-    """
-    store = Store.create(root)
-    described = [_metric(name, digest) for name in ("gen_ppl", "bits_per_byte", "pooled")]
-    cells = []
-    for (label, family, steps), nll in rows.items():
-        cell = Cell(
-            model=label.lower(), revision="1", implementation=1, weights_digest=None, tokenizer_digest="t", length=8, steps=steps,
-            root_seed=(seeds or {}).get(label, 0), options=(options or {}).get(label, {}),
-        )  # fmt: skip
-        store.add_cell(cell)
-        texts = [f"{label} {steps} {i}" for i in range(len(nll))]
-        for part in store.missing(cell.id, len(texts)):
-            store.write_shard(cell.id, part, text_table(part, texts[part.start : part.stop]), {})
-        scored = np.full(len(nll), TOKENS)
-        if empty and label in empty:
-            scored[empty[label]] = 0
-        for number, key in enumerate(block_keys(described[0]["protocol"]["measurement"], texts)):
-            place = slice(number * BLOCK_ROWS, (number + 1) * BLOCK_ROWS)
-            table = {
-                "n_tokens": scored,
-                "nll_nats": nll * (scored > 0),
-                "n_scored": scored,
-                "n_bytes_scored": 5 * scored,
-            }
-            store.write_measurement(key, pa.table({name: column[place] for name, column in table.items()}), {})
-        values = {"gen_ppl": (math.exp(nll.mean() / TOKENS), 1.0), "bits_per_byte": (1.0, 0.1)}
-        if label in (pooled or {}):
-            values["pooled"] = (pooled or {})[label]
-        for metric in described:
-            if metric["metric"] in values:
-                value, half = values[metric["metric"]]
-                score = Score(
-                    cell=cell.id, metric=metric["metric"], version=1, protocol=metric["protocol"], fingerprint=metric["fingerprint"],
-                    value=value, low=value - half, high=value + half, level=0.95, n=len(nll), n_requested=500, n_dropped=0, unit="u",
-                    method="m", covers="c", detail={}, rows_digest="r", reference_digest=None,
-                )  # fmt: skip
-                store.write_score(score, f"{cell.id[:40]}{metric['metric'].encode().hex():0<40}"[:64])
-        cells.append(
-            {
-                "cell": cell.id, "model": cell.model, "label": label, "family": family, "steps": steps, "options": dict(cell.options),
-                "n_rows": len(nll), "n_params": None,
-            }
-        )  # fmt: skip
-    document = {"suite": "made-up", "version": 1, "title": "T", "measure": MEASURE}
-    store.write_suite(
-        "made-up", {"suite": document, "command": "c", "cells": cells, "metrics": described, "reference": None}
-    )
-    return store
+from tests.elfbench.reporting.made_up import TOKENS, synthetic
 
 
 @pytest.fixture
@@ -117,7 +37,7 @@ def _one(comparison: Comparison, metric: str, row: str | None = None) -> Compare
 def test_paired_log_metric_against_scipy(tmp_path: Path, numbers: np.random.Generator) -> None:
     a = numbers.normal(40.0, 3.0, 70)
     b = a + numbers.normal(1.0, 1.0, 70)
-    store = _synthetic(tmp_path / "S", {("A1", "discrete", 8): a, ("B1", "discrete", 8): b})
+    store = synthetic(tmp_path / "S", {("A1", "discrete", 8): a, ("B1", "discrete", 8): b})
     one = _one(elfbench.compare("a1", "B1@8", store=store), "gen_ppl")
     reference = ttest_rel(b / TOKENS, a / TOKENS)
     interval = reference.confidence_interval()
@@ -135,7 +55,7 @@ def test_paired_log_metric_against_scipy(tmp_path: Path, numbers: np.random.Gene
 def test_other_seeds_are_two_samples(tmp_path: Path, numbers: np.random.Generator) -> None:
     a, b = numbers.normal(40.0, 3.0, 70), numbers.normal(41.0, 5.0, 50)
     rows = {("A1", "discrete", None): a, ("B1", "discrete", None): b}
-    store = _synthetic(tmp_path / "S", rows, seeds={"B1": 1})
+    store = synthetic(tmp_path / "S", rows, seeds={"B1": 1})
     one = _one(elfbench.compare("A1", "B1", store=store), "bits_per_byte")
     scale = math.log(2.0) * TOKENS * 5
     reference = ttest_ind(b / scale, a / scale, equal_var=False)
@@ -151,7 +71,7 @@ def test_other_seeds_are_two_samples(tmp_path: Path, numbers: np.random.Generato
 def test_rows_that_one_side_lacks_do_not_pair(tmp_path: Path, numbers: np.random.Generator) -> None:
     a, b = numbers.normal(40.0, 3.0, 70), numbers.normal(41.0, 3.0, 40)
     rows = {("A1", "discrete", None): a, ("B1", "discrete", None): b}
-    one = _one(elfbench.compare("A1", "B1", store=_synthetic(tmp_path / "S", rows, empty={"B1": 3})), "gen_ppl")
+    one = _one(elfbench.compare("A1", "B1", store=synthetic(tmp_path / "S", rows, empty={"B1": 3})), "gen_ppl")
     keep = np.delete(np.arange(40), 3)
     assert one.n_a == one.n_b == 39
     assert one.p == pytest.approx(ttest_rel(b[keep], a[keep]).pvalue)
@@ -161,7 +81,7 @@ def test_rows_that_one_side_lacks_do_not_pair(tmp_path: Path, numbers: np.random
 def test_holm_over_all_that_is_shown(tmp_path: Path, numbers: np.random.Generator) -> None:
     a = numbers.normal(40.0, 3.0, 40)
     rows = {("A1", "discrete", None): a, ("B1", "discrete", None): a + numbers.normal(0.4, 1.0, 40)}
-    store = _synthetic(tmp_path / "S", rows, pooled={"A1": (1.0, 0.1), "B1": (1.0, 0.1)})
+    store = synthetic(tmp_path / "S", rows, pooled={"A1": (1.0, 0.1), "B1": (1.0, 0.1)})
     comparison = elfbench.compare("A1", "B1", store=store)
     p = sorted(one.p for one in comparison.compared)
     stepped = [min(1.0, max((len(p) - j) * p[j] for j in range(i + 1))) for i in range(len(p))]
@@ -174,7 +94,7 @@ def test_pooled_metrics_rest_on_stored_intervals(tmp_path: Path, numbers: np.ran
     nll = numbers.normal(40.0, 3.0, 40)
     rows = {("Real", "reference", None): nll, ("A1", "discrete", None): nll, ("B1", "discrete", None): nll}
     values = {"Real": (5.0, 0.1), "A1": (4.0, 0.2), "B1": (4.9, 0.3)}
-    one = _one(elfbench.compare("A1", "B1", store=_synthetic(tmp_path / "S", rows, pooled=values)), "pooled")
+    one = _one(elfbench.compare("A1", "B1", store=synthetic(tmp_path / "S", rows, pooled=values)), "pooled")
     half = math.hypot(0.2, 0.3)
     assert (one.difference, one.low, one.high) == pytest.approx((0.9, 0.9 - half, 0.9 + half))
     assert one.p == pytest.approx(2 * norm.sf(0.9 / (half / norm.isf(0.025))))
@@ -192,21 +112,21 @@ def test_match_metrics_are_better_only_where_they_are_surely_nearer(
     nll = numbers.normal(40.0, 3.0, 40)
     rows = {("Real", "reference", None): nll, ("A1", "discrete", None): nll, ("B1", "discrete", None): nll}
     values = {"A1": (a, 0.1), "B1": (b, 0.1)} | ({"Real": (real, 0.1)} if real else {})
-    one = _one(elfbench.compare("A1", "B1", store=_synthetic(tmp_path / "S", rows, pooled=values)), "pooled")
+    one = _one(elfbench.compare("A1", "B1", store=synthetic(tmp_path / "S", rows, pooled=values)), "pooled")
     assert one.outcome == outcome
 
 
 def test_the_reference_itself_only_differs(tmp_path: Path, numbers: np.random.Generator) -> None:
     nll = numbers.normal(40.0, 3.0, 40)
     rows = {("Real", "reference", None): nll, ("A1", "discrete", None): nll}
-    store = _synthetic(tmp_path / "S", rows, pooled={"Real": (5.0, 0.1), "A1": (1.0, 0.1)})
+    store = synthetic(tmp_path / "S", rows, pooled={"Real": (5.0, 0.1), "A1": (1.0, 0.1)})
     assert _one(elfbench.compare("Real", "A1", store=store), "pooled").outcome == "differs"
 
 
 def test_what_one_side_lacks_is_missing(tmp_path: Path, numbers: np.random.Generator) -> None:
     nll = numbers.normal(40.0, 3.0, 40)
     rows = {("A1", "discrete", None): nll, ("B1", "discrete", None): nll + 1.0}
-    comparison = elfbench.compare("A1", "B1", store=_synthetic(tmp_path / "S", rows, pooled={"A1": (1.0, 0.1)}))
+    comparison = elfbench.compare("A1", "B1", store=synthetic(tmp_path / "S", rows, pooled={"A1": (1.0, 0.1)}))
     assert {one.metric for one in comparison.compared} == {"gen_ppl", "bits_per_byte"}
     assert [(gap.metric, gap.why) for gap in comparison.missing] == [("pooled", "not scored in B")]
     with pytest.raises(ConfigError, match="nothing to compare"):
@@ -217,7 +137,7 @@ def test_pooled_metrics_of_unequal_rows_are_not_compared(tmp_path: Path, numbers
     nll = numbers.normal(40.0, 3.0, 40)
     rows = {("A1", "discrete", None): nll, ("B1", "discrete", None): nll[:39], ("C1", "discrete", None): nll[:30]}
     values = dict.fromkeys(("A1", "B1", "C1"), (1.0, 0.1))
-    store = _synthetic(tmp_path / "S", rows, pooled=values)
+    store = synthetic(tmp_path / "S", rows, pooled=values)
     nearly = _one(elfbench.compare("A1", "B1", store=store), "pooled")
     assert nearly.notes == ("pooled over numbers of rows that are not quite equal",)
     (gap,) = elfbench.compare("A1", "C1", store=store).missing
@@ -226,8 +146,8 @@ def test_pooled_metrics_of_unequal_rows_are_not_compared(tmp_path: Path, numbers
 
 def test_two_stores_row_by_row(tmp_path: Path, numbers: np.random.Generator) -> None:
     nll = numbers.normal(40.0, 3.0, 40)
-    _synthetic(tmp_path / "S", {("A1", "discrete", 8): nll, ("A1", "discrete", 16): nll, ("Old", "discrete", 8): nll})
-    _synthetic(
+    synthetic(tmp_path / "S", {("A1", "discrete", 8): nll, ("A1", "discrete", 16): nll, ("Old", "discrete", 8): nll})
+    synthetic(
         tmp_path / "T",
         {("A1", "discrete", 8): nll, ("A1", "discrete", 16): nll + numbers.normal(4.0, 1.0, 40)},
         options={"A1": {"temperature": 0.5}},
@@ -244,7 +164,7 @@ def test_two_stores_row_by_row(tmp_path: Path, numbers: np.random.Generator) -> 
 def test_unlike_protocols_are_refused_with_the_difference(tmp_path: Path, numbers: np.random.Generator) -> None:
     nll = numbers.normal(40.0, 3.0, 40)
     for folder, digest in (("S", "d1"), ("T", "d2")):
-        _synthetic(tmp_path / folder, {("A1", "discrete", 8): nll}, digest=digest)
+        synthetic(tmp_path / folder, {("A1", "discrete", 8): nll}, digest=digest)
     with pytest.raises(ConfigError, match=r"measurement\.judge\.digest: d1 -> d2"):
         elfbench.compare(tmp_path / "S", tmp_path / "T")
 
@@ -252,7 +172,7 @@ def test_unlike_protocols_are_refused_with_the_difference(tmp_path: Path, number
 def test_names(tmp_path: Path, numbers: np.random.Generator) -> None:
     nll = numbers.normal(40.0, 3.0, 40)
     rows = {("Elf", "continuous", 8): nll, ("Elf", "continuous", 32): nll, ("Ar", "autoregressive", None): nll + 1}
-    store = _synthetic(tmp_path / "S", rows)
+    store = synthetic(tmp_path / "S", rows)
     by_model = elfbench.compare("elf@32", "ar", store=store)
     assert (by_model.a, by_model.b) == ("Elf@32", "Ar")
     by_id = elfbench.compare(store.cell_ids()[0][:10], store.cell_ids()[1][:10], store=store)
@@ -317,12 +237,33 @@ def test_rows_of_a_run_pair(tmp_path: Path) -> None:
     assert one.p == pytest.approx(ttest_rel(b, a).pvalue)
 
 
+def test_the_adjustment_is_a_choice(tmp_path: Path, numbers: np.random.Generator) -> None:
+    a = numbers.normal(40.0, 3.0, 70)
+    rows = {
+        (f"M{i}", "discrete", 8): a + shift + numbers.normal(0.0, 1.0, 70) for i, shift in enumerate((0.0, 0.3, 0.3))
+    }
+    stores = [
+        synthetic(tmp_path / name, rows, seeds={f"M{i}": seed for i in range(3)}) for name, seed in (("A", 0), ("B", 1))
+    ]
+    holm, bh = (elfbench.compare(*stores, adjust=adjust) for adjust in ("holm", "bh"))
+    p = [one.p for one in holm.compared]
+    assert [one.p_adjusted for one in bh.compared] == pytest.approx(false_discovery_control(p, method="bh"))
+    assert all(low.p_adjusted <= high.p_adjusted for low, high in zip(bh.compared, holm.compared, strict=True))
+    assert (as_document(holm)["adjust"], as_document(bh)["adjust"]) == ("holm", "bh")
+    assert "p (BH)" in as_markdown(bh)
+    assert "p (Holm)" in as_markdown(holm)
+    assert "false on average" in bh.sentence
+    assert "false on average" not in holm.sentence
+    with pytest.raises(ConfigError, match="adjustment"):
+        elfbench.compare(*stores, adjust="none")
+
+
 @pytest.fixture
 def comparison(tmp_path: Path, numbers: np.random.Generator) -> Comparison:
     nll = numbers.normal(40.0, 3.0, 40)
     rows = {("A|1 <b>", "discrete", None): nll, ("=B1 $x_1$", "discrete", None): nll + numbers.normal(1.0, 1.0, 40)}
     pooled = {"A|1 <b>": (1.0, 0.0), "=B1 $x_1$": (1.0, 0.0)}
-    store = _synthetic(tmp_path / "S", rows, pooled=pooled)
+    store = synthetic(tmp_path / "S", rows, pooled=pooled)
     found: Comparison = elfbench.compare("A|1 <b>", "=B1 $x_1$", store=store)
     return found
 
@@ -357,7 +298,7 @@ def test_the_figure_is_byte_stable(comparison: Comparison) -> None:
 def test_the_verb(tmp_path: Path, numbers: np.random.Generator) -> None:
     nll = numbers.normal(40.0, 3.0, 40)
     rows = {("A1", "discrete", 8): nll, ("B1", "discrete", 8): nll + numbers.normal(2.0, 1.0, 40)}
-    _synthetic(tmp_path / "S", rows)
+    synthetic(tmp_path / "S", rows)
     code = (
         "import sys, contextlib\nfrom elfbench.cli.main import main\n"
         "with contextlib.suppress(SystemExit):\n    main(sys.argv[1:])\n"

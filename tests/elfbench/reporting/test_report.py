@@ -12,7 +12,8 @@ import pytest
 
 from elfbench.core.errors import ConfigError, StoreError
 from elfbench.reporting.escaping import latex, markdown, spreadsheet
-from elfbench.reporting.numbers import best_cells, decimals, formatted
+from elfbench.reporting.numbers import decimals, formatted
+from elfbench.reporting.ranks import rankings_of
 from elfbench.reporting.report import write_report
 from elfbench.reporting.section import load_sections
 from elfbench.spec.cell import Cell
@@ -82,7 +83,7 @@ def _fill(
             if without == (model, name):
                 continue
             score = Score(
-                cell=cell.id, metric=name, version=1, protocol={}, fingerprint=f"f-{name}", value=value, low=value - half, high=value + half,
+                cell=cell.id, metric=name, version=1, protocol=_metric(name)["protocol"], fingerprint=f"f-{name}", value=value, low=value - half, high=value + half,
                 level=0.95, n=31, n_requested=32, n_dropped=1, unit="", method="test", covers="rows", detail={}, rows_digest="r", reference_digest=None,
             )  # fmt: skip
             store.write_score(score, f"{cell.id[:40]}{name.encode().hex():0<24}"[:64])
@@ -172,14 +173,23 @@ def test_nothing_in_the_page_is_live(store: Store, tmp_path: Path) -> None:
     assert "\u202e" not in page
 
 
-def test_a_panel_is_a_file_and_a_part_of_the_page(store: Store, tmp_path: Path) -> None:
+def test_panel_and_ranks_are_files_and_parts_of_the_page(store: Store, tmp_path: Path) -> None:
     _fill(store, panel={"bands": {"mauve": {"low": 0.9}}, "controls": []})
     files = write_report(store.root, tmp_path / "R")
     assert tmp_path / "R" / "panel.md" in files.tables
     text = (tmp_path / "R" / "panel.md").read_text()
     assert "| MAUVE | at least 0.9 |" in text
     assert "| tiled | control | 1 of 1 |" in text
-    assert "What each metric rejects" in files.page.read_text()
+    page = files.page.read_text()
+    assert "What each metric rejects" in page
+    assert "<h2>Ranks</h2>" in page
+    assert tmp_path / "R" / "ranks.md" in files.tables
+    lines = list(csv.DictReader(io.StringIO((tmp_path / "R" / "ranks.csv").read_text())))
+    first = {f"{line['model']}{line['steps']}" for line in lines if (line["metric"], line["low"]) == ("gen_ppl", "1")}
+    assert first == _best(store, "gen_ppl"), "what may be first is bold"
+    assert {line["metric"] for line in lines} == {"gen_ppl", "unigram_entropy", "mauve"}, "costs are no contest"
+    assert "<b>50.0</b>" in page
+    assert "<b>70.0</b>" not in page
 
 
 def test_hostile_labels_are_text_in_every_format(store: Store, tmp_path: Path) -> None:
@@ -214,7 +224,8 @@ def test_a_missing_score_is_missing(store: Store, tmp_path: Path) -> None:
 def _best(store: Store, metric: str) -> set[str]:
     (section,) = load_sections(store, None)
     names = {cell.id: f"{cell.model}{cell.steps or ''}" for cell in section.cells}
-    return {names[cell_id] for cell_id in best_cells(section.cells, _metric(metric))}
+    rankings = rankings_of(store, section)
+    return {names[cell_id] for cell_id in rankings[metric].best()} if metric in rankings else set()
 
 
 def test_bold_is_for_ties_with_the_best_model_and_never_for_controls(store: Store) -> None:

@@ -76,7 +76,7 @@ def test_without_steps_a_grid_is_one_cell() -> None:
     ("options", "hint"),
     [
         ({"temprature": 1.0}, "temperature"),
-        ({"temperature": 3.0}, "0.0 .. 2.0"),
+        ({"temperature": 3.0}, "0 to 2"),
         ({"order": "lef"}, "left"),
         ({"temperature": "hot"}, "float"),
     ],
