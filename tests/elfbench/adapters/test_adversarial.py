@@ -20,7 +20,7 @@ def _spelled(ids: np.ndarray) -> str:
     return "".join(map(chr, ids.tolist()))
 
 
-@pytest.mark.parametrize("span", [2, 16, 1024])
+@pytest.mark.parametrize("span", [pytest.param(2, marks=pytest.mark.slow), 16, 1024])
 def test_copies_are_runs_of_the_training_text_without_a_new_trigram(span: int) -> None:
     text = sotu.pinned_windows("train", 64).reshape(-1)
     spelled = _spelled(text)

@@ -53,6 +53,7 @@ def test_the_exact_denoiser_in_one_step_draws_words_independently() -> None:
     assert abs(surprise.mean() - entropies.mean()) < 3.5 * surprise.mean(axis=1).std() / np.sqrt(len(ids))
 
 
+@pytest.mark.slow
 def test_the_exact_flow_converges_to_the_language() -> None:
     language = oracle()
     ids = elfbench.sample("elf-exact-oracle", 128, 64).tokens

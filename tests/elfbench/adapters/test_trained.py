@@ -36,7 +36,11 @@ def test_the_record_beside_the_weights_is_true(name: str) -> None:
     assert sum(parameter.numel() for parameter in net.parameters()) == entry.card.n_params
 
 
-@pytest.mark.parametrize("name", STOCHASTIC)
+@pytest.mark.parametrize(
+    # A large network of the same code is a slow test.
+    "name",
+    [pytest.param(name, marks=pytest.mark.slow) if name.endswith("-sotu") else name for name in STOCHASTIC],
+)
 def test_ids_are_equal_at_batch_1_8_and_64(name: str) -> None:
     model = catalog.models().get(name).load()
     request = _request(name, 64)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import random
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -8,7 +9,7 @@ from typing import Any, Literal
 import numpy as np
 import pytest
 
-from elfbench.conformance.conform import conform, conform_entry
+from elfbench.conformance.conform import GOLDEN, conform, conform_entry
 from elfbench.core.errors import ConfigError
 from elfbench.core.seeds import row_generator
 from elfbench.loading.tokenizer import ByteTokenizer, Tokenizer
@@ -265,7 +266,17 @@ BROKEN = [
 ]
 
 
-@pytest.mark.parametrize("name", NAMES)
+def _toys() -> list[Any]:
+    """Entries; those whose toy gives the ids of one before them, as the same network and sampler do, are slow tests."""
+    ids, seen, found = json.loads(GOLDEN.read_text()), set[str](), []
+    for name in NAMES:
+        golden = ids[name]
+        found.append(pytest.param(name, marks=pytest.mark.slow) if golden in seen else name)
+        seen.add(golden)
+    return found
+
+
+@pytest.mark.parametrize("name", _toys())
 def test_every_built_in_entry_conforms(name: str) -> None:
     verdicts = {verdict.check: verdict for verdict in conform(name)}
     assert [verdict for verdict in verdicts.values() if verdict.status == "failed"] == []

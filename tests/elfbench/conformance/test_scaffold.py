@@ -30,7 +30,9 @@ def _as_installed(package: Path) -> None:
     (info / "entry_points.txt").write_text(f"[{group}]\n{name} = {target}\n")
 
 
-@pytest.mark.parametrize("kind", sorted(CHECKS))
+@pytest.mark.parametrize(
+    "kind", [kind if kind == "model" else pytest.param(kind, marks=pytest.mark.slow) for kind in sorted(CHECKS)]
+)
 def test_a_scaffold_is_found_and_passes(tmp_path: Path, kind: str) -> None:
     files = new(kind, "fresh-one", tmp_path)
     package = tmp_path / "fresh-one"

@@ -36,6 +36,7 @@ def test_splits_are_disjoint_pinned_and_of_the_declared_size() -> None:
     assert sizes[2] / sum(sizes) == pytest.approx(0.095, abs=0.02)
 
 
+@pytest.mark.slow
 def test_no_pair_of_addresses_that_share_text_is_divided() -> None:
     """Over 5 % shared word 8-grams means nearly the same text: both sides of a split must not see it."""
     grams: dict[str, tuple[str, set[int]]] = {}

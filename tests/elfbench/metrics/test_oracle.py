@@ -54,7 +54,7 @@ def test_exact_samples_stand_at_the_language(store: Store) -> None:
     assert entropy.low < -(share[share > 0] * np.log(share[share > 0])).sum() < entropy.high
 
 
-@pytest.mark.parametrize("order", [1, 2])
+@pytest.mark.parametrize("order", [pytest.param(1, marks=pytest.mark.slow), 2])
 def test_controls_diverge_as_their_closed_forms_say(order: int, store: Store) -> None:
     law = unigram_law(oracle()) if order == 1 else bigram_law(oracle())
     expected = expected_scores(oracle(), law)

@@ -216,7 +216,7 @@ run(Suite.model_validate_json(Path(sys.argv[4]).read_text()), sys.argv[1])
 """
 
 
-@pytest.mark.parametrize("where", ["after", "inside"])
+@pytest.mark.parametrize("where", [pytest.param("after", marks=pytest.mark.slow), "inside"])
 def test_killed_with_9_and_run_again_gives_the_same_store(tmp_path: Path, where: str) -> None:
     document = tmp_path / "suite.json"
     document.write_text(_suite().model_dump_json())

@@ -13,6 +13,7 @@ import yaml
 from elfbench.running.train import recipe_path
 
 
+@pytest.mark.slow
 def test_two_processes_train_as_one(tmp_path: Path) -> None:
     """AR draws no times, so its loss does not depend on how the batch is cut."""
     recipe = yaml.safe_load(recipe_path("ar-oracle").read_text(encoding="utf-8"))
