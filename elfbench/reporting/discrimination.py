@@ -9,13 +9,13 @@ from collections.abc import Mapping
 from typing import Any
 
 from elfbench.core.canonical import canonical_json
+from elfbench.reporting.cell_sums import COSTS
 from elfbench.reporting.section import MODEL_FAMILIES, ScoredCell, Section
 from elfbench.spec.metric import Score
 from elfbench.spec.suite import SuitePanel
 
 MARK = "\N{DOUBLE DAGGER}"
 """Behind the title of a metric that is not discriminative in its table."""
-_COSTS = ("cost", "timing")
 
 
 def panel_of(section: Section) -> SuitePanel | None:
@@ -71,5 +71,5 @@ def preferred(section: Section, metric: Mapping[str, Any]) -> dict[str, list[Sco
 
 def undiscriminating(section: Section) -> dict[str, list[str]]:
     """Metric -> the controls that it ranks above a trained model, for the metrics that do; costs are in no such contest."""
-    ranking = [metric for metric in section.metrics if metric["protocol"]["measurement"]["measurement"] not in _COSTS]
+    ranking = [metric for metric in section.metrics if metric["protocol"]["measurement"]["measurement"] not in COSTS]
     return {metric["metric"]: list(found) for metric in ranking if (found := preferred(section, metric))}
