@@ -15,13 +15,13 @@ import numpy as np
 
 from elfbench.core.errors import ConfigError, StoreError
 from elfbench.registry import catalog
+from elfbench.reporting.caption import judge_title
 from elfbench.reporting.cell_sums import sums_of
 from elfbench.reporting.discrimination import name_of
 from elfbench.reporting.escaping import spreadsheet
 from elfbench.reporting.frontier import TextTable
 from elfbench.reporting.numbers import MISSING, formatted
 from elfbench.reporting.section import MODEL_FAMILIES, ScoredCell, Section
-from elfbench.reporting.tables import judge_title
 from elfbench.spec.metric import Score
 from elfbench.statistics.agreement import (
     MIN_SYSTEMS,

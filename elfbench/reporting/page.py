@@ -6,12 +6,13 @@ import base64
 from collections.abc import Mapping
 from typing import Any
 
+from elfbench.reporting.caption import judge_title, paragraphs
 from elfbench.reporting.escaping import one_line
 from elfbench.reporting.figures import Figure
 from elfbench.reporting.frontier import TextTable
 from elfbench.reporting.numbers import formatted
 from elfbench.reporting.section import ScoredCell, Section
-from elfbench.reporting.tables import caption, headers, judge_title, sample_sizes
+from elfbench.reporting.tables import headers, sample_sizes
 from elfbench.store.store import Store
 
 _SAMPLES, _SAMPLE_CHARACTERS = 2, 400
@@ -56,7 +57,7 @@ def _section_view(
     return {
         "suite": section.suite,
         "command": section.command,
-        "caption": caption(section),
+        "caption": paragraphs(section),
         "headers": [
             {
                 "title": head,

@@ -1,4 +1,4 @@
-"""The comparison table as CSV rows, markdown and LaTeX (booktabs). One caption, made from the protocols, for all of them."""
+"""The comparison table as CSV rows, markdown and LaTeX (booktabs). One caption (`caption`) for all of them."""
 
 from __future__ import annotations
 
@@ -8,13 +8,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from elfbench.core.canonical import canonical_json
+from elfbench.reporting.caption import judge_title, paragraphs
 from elfbench.reporting.discrimination import MARK, undiscriminating
 from elfbench.reporting.escaping import latex, markdown, spreadsheet
 from elfbench.reporting.numbers import ARROWS, MISSING, bound, formatted
-from elfbench.reporting.real_text import real_text_sentences
 from elfbench.reporting.section import ScoredCell, Section
-from elfbench.reporting.spreads import spread_sentences
-from elfbench.reporting.training_seeds import covered_sentence
 
 _COLUMNS = [
     "suite",
@@ -86,13 +84,6 @@ def _csv_row(section: Section, cell: ScoredCell, metric: Mapping[str, Any]) -> d
     return row
 
 
-def judge_title(metric: Mapping[str, Any]) -> str | None:
-    """The judge's full name, where the metric has one."""
-    measurement = metric["protocol"]["measurement"]
-    instrument = measurement.get("judge") or measurement.get("featurizer")
-    return str(instrument["title"]) if instrument else None
-
-
 def headers(section: Section) -> list[str]:
     """Titles with their directions, in the order of the columns; a metric that is not discriminative here has its mark."""
     marked = undiscriminating(section)
@@ -108,85 +99,6 @@ def sample_sizes(section: Section, metric: Mapping[str, Any]) -> str:
     if not counts:
         return MISSING
     return str(counts[0]) if min(counts) == max(counts) else f"{min(counts)}\N{EN DASH}{max(counts)}"
-
-
-def caption(section: Section) -> str:
-    """What the numbers mean: instruments, window, rows, intervals, reference."""
-    measure = section.suite.get("measure") or {}
-    judges = sorted({title for metric in section.metrics if (title := judge_title(metric))})
-    levels = sorted({metric["protocol"]["interval"]["level"] for metric in section.metrics})
-    window = f"the first {measure['window']} tokens" if measure.get("window") else "whole texts"
-    sentences = [
-        f"{section.suite['title']} (suite {section.name}, version {section.suite['version']}).",
-        f"Values with {'/'.join(f'{level:.0%}' for level in levels)} intervals; n is the number of rows used.",
-        f"Texts: {measure.get('view', 'final')} view, {window} of the measuring tokenizer ({measure.get('tokenizer', 'words')}).",
-    ]
-    if judges:
-        sentences.append(f"Instruments: {', '.join(judges)}.")
-    if protocols := _own_protocols(section):
-        sentences.append(
-            f"Columns under a protocol of their own, with its text, tokens and pooling, compare with no other column: {protocols}."
-        )
-    sentences += [section.faults] if section.faults else []
-    sentences += spread_sentences(section)
-    sentences += real_text_sentences(section)
-    if section.reference:
-        sentences.append(f"Reference: {section.reference['name']}, {section.reference['rows']} texts.")
-    trained = [
-        used["training"]["name"]
-        for metric in section.metrics
-        if "training" in (used := metric["protocol"]["measurement"])
-    ]
-    if trained:
-        sentences.append(
-            f"Matches and novel n-grams: in {trained[0]}, the training text; held-out text's own value is the aim."
-        )
-    names = {metric["metric"] for metric in section.metrics}
-    if "unigram_entropy" in names:
-        sentences.append("Entropy is the mean unigram entropy within a text, a proxy of the model's entropy.")
-    if "nfe" in names:
-        sentences.append("NFE counts network forward passes per text, final decoding included.")
-    likelihoods = [
-        measured["texts"]["name"]
-        for metric in section.metrics
-        if (measured := metric["protocol"]["measurement"])["measurement"] == "likelihood"
-    ]
-    if likelihoods:
-        sentences.append(
-            f"NLL is a model's own, of held-out text ({likelihoods[0]}), per UTF-8 byte, whatever the steps and sampling options of a row; "
-            "numbers with a sign in front are upper bounds, or with a tilde estimates, and compete with no exact one."
-        )
-    if marked := undiscriminating(section):
-        titles = {metric["metric"]: metric["title"] for metric in section.metrics}
-        told = "; ".join(f"{titles[name]} ({', '.join(controls)})" for name, controls in marked.items())
-        sentences.append(
-            f"{MARK} ranks a control surely above a trained model, so it is not discriminative here: {told}."
-        )
-    sentences += _timings(section)
-    if covered := covered_sentence(section):
-        sentences.append(covered)
-    sentences.append(
-        "Bold: model rows that may be the best, or for 'match' columns the nearest to the reference: no other is surely better (Holm over all pairs)."
-    )
-    return " ".join(sentences)
-
-
-def _timings(section: Section) -> list[str]:
-    """One sentence for each machine and setting that something was timed on."""
-    sentences = [
-        f"Speed: on {one['device']}, {one['threads']} {'thread' if one['threads'] == 1 else 'threads'}, torch {one['torch']}, batches of "
-        f"{', '.join(map(str, one['batches']))}, each alone, after warm-up ({one['warmup']}); medians of n runs with order-statistic intervals; "
-        "memory is the peak of the largest batch, beyond the loaded model. Other machines have other numbers."
-        for metric in section.metrics
-        if (one := metric["protocol"]["measurement"])["measurement"] == "timing"
-    ]
-    return list(dict.fromkeys(sentences))
-
-
-def _own_protocols(section: Section) -> str:
-    """'elf (18cf2d6c0da3), ...': protocols of judging beside `clean`, with their digests."""
-    definitions = [metric["protocol"]["measurement"].get("definition") for metric in section.metrics]
-    return ", ".join(dict.fromkeys(f"{one['name']} ({one['digest'][:12]})" for one in definitions if one))
 
 
 def markdown_table(section: Section, best: Mapping[str, set[str]] | None = None) -> str:
@@ -205,15 +117,14 @@ def markdown_table(section: Section, best: Mapping[str, set[str]] | None = None)
     return "\n".join(
         [
             *lines,
-            "",
-            markdown(caption(section)).replace("\\", "") if _plain(caption(section)) else markdown(caption(section)),
+            *(line for text in paragraphs(section) for line in ("", text if _plain(text) else markdown(text))),
             "",
         ]
     )
 
 
 def _plain(text: str) -> bool:
-    """Whether a caption holds nothing that markdown or HTML would read as markup."""
+    """Whether a paragraph holds nothing that markdown or HTML would read as markup."""
     return not set(text) & set("<>&`*_[]|\\$")
 
 
@@ -235,7 +146,7 @@ def latex_table(section: Section, best: Mapping[str, set[str]] | None = None) ->
         "% made by: elfbench report STORE --out DIR; needs \\usepackage{booktabs}",
         r"\begin{table}",
         r"\centering\small",
-        rf"\caption{{{latex(caption(section))}}}",
+        rf"\caption{{{latex(' '.join(paragraphs(section)))}}}",
         rf"\begin{{tabular}}{{l r {'r ' * columns}}}",
         r"\toprule",
         rf"Model & Steps & {heads} \\",

@@ -1,9 +1,9 @@
 from __future__ import annotations
 
 from elfbench.metrics.quantization import covers
+from elfbench.reporting.caption import caption
 from elfbench.reporting.section import ScoredCell, Section
 from elfbench.reporting.spreads import spread_sentences
-from elfbench.reporting.tables import caption
 from elfbench.spec.metric import Score
 
 

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from elfbench.reporting.caption import caption
 from elfbench.reporting.report import write_report
 from elfbench.reporting.section import load_sections
-from elfbench.reporting.tables import caption
 from elfbench.reporting.training_seeds import seeds_table, trainings
 from elfbench.spec.ablation import seeded_label, training_seed
 from tests.elfbench.reporting.made_up import TOKENS, synthetic
