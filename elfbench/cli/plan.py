@@ -39,7 +39,7 @@ def command(
     from elfbench.running.likelihood import plan_likelihoods
     from elfbench.running.plan import plan
     from elfbench.running.suites import load_suite
-    from elfbench.running.timing import plan_timings
+    from elfbench.running.timing.cells import plan_timings
     from elfbench.store.store import Store
 
     spec = load_suite(suite)

@@ -13,7 +13,7 @@ from elfbench.running import measuring
 from elfbench.running.held_out import HeldOut
 from elfbench.running.instruments import Instruments
 from elfbench.running.references import Reference, Targets, paired_texts, under_protocol
-from elfbench.running.timing_setting import TimingSetting
+from elfbench.running.timing.setting import TimingSetting
 from elfbench.spec.metric import Estimate, Metric, Rows, Score
 from elfbench.spec.suite import SuiteMetric
 from elfbench.store.blocks import identity

@@ -21,8 +21,8 @@ from elfbench.running.reporter import Quiet, Reporter
 from elfbench.running.sampling import Refresh, Resources, Sampled, sample_cells
 from elfbench.running.scoring import Missing, measure_for, score_cell
 from elfbench.running.suites import load_suite
-from elfbench.running.timing import Timed, time_suite, with_timings
-from elfbench.running.timing_setting import timing_setting
+from elfbench.running.timing.cells import Timed, time_suite, with_timings
+from elfbench.running.timing.setting import timing_setting
 from elfbench.spec.prompts import PromptSet
 from elfbench.spec.suite import Suite, SuiteReference
 from elfbench.store.store import Store

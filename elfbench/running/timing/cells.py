@@ -16,13 +16,13 @@ import numpy as np
 from elfbench.core.canonical import digest
 from elfbench.core.errors import ConfigError, ElfbenchError
 from elfbench.registry import catalog
-from elfbench.running.flops import matmul_rate
 from elfbench.running.metric_plan import MetricPlan
 from elfbench.running.plan import PlannedCell, estimate_seconds, planned_cells
 from elfbench.running.reporter import Reporter
 from elfbench.running.sampling import Refresh, Resources, discard, how_made, out_of_memory, stale_ranges
-from elfbench.running.timed_batch import Clock, as_columns, time_batch
-from elfbench.running.timing_setting import TimingSetting, timing_setting
+from elfbench.running.timing.batch import Clock, as_columns, time_batch
+from elfbench.running.timing.flops import matmul_rate
+from elfbench.running.timing.setting import TimingSetting, timing_setting
 from elfbench.spec.cell import Cell, timing_cell
 from elfbench.spec.metric import EstimateContext, Rows
 from elfbench.spec.sampling import Model

@@ -14,8 +14,8 @@ import torch
 from elfbench.core.errors import ConfigError
 from elfbench.core.seeds import row_seeds
 from elfbench.registry import catalog
-from elfbench.running import timing_setting as settings
-from elfbench.running.timed_batch import Run, as_columns, time_batch
+from elfbench.running.timing import setting as settings
+from elfbench.running.timing.batch import Run, as_columns, time_batch
 from elfbench.spec.cell import Cell, Timing, sample_cell, timing_cell
 from elfbench.spec.prompts import PromptSet
 from elfbench.spec.sampling import CountedModel, SampleBatch, SampleRequest

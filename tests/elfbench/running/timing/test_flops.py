@@ -13,7 +13,7 @@ from dlm_baselines.dit import DitConfig, build_dit
 from elf_model.linear import linear
 from elfbench.core.seeds import row_seeds
 from elfbench.registry import catalog
-from elfbench.running.flops import Flops, counted_flops, matmul_rate
+from elfbench.running.timing.flops import Flops, counted_flops, matmul_rate
 from elfbench.spec.sampling import SampleRequest
 
 HIDDEN, VOCABULARY = 16, 256  # of the toys

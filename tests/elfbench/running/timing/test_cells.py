@@ -18,11 +18,12 @@ from elfbench.reporting.mixed import one_protocol_a_column
 from elfbench.reporting.report import write_report
 from elfbench.reporting.section import load_sections
 from elfbench.reporting.tables import markdown_table
-from elfbench.running import timing, timing_setting
 from elfbench.running.plan import planned_cells
 from elfbench.running.run import run
-from elfbench.running.timed_batch import TimedBatch, time_batch
-from elfbench.running.timing import plan_timings, with_timings
+from elfbench.running.timing import cells as timing
+from elfbench.running.timing import setting as timing_setting
+from elfbench.running.timing.batch import TimedBatch, time_batch
+from elfbench.running.timing.cells import plan_timings, with_timings
 from elfbench.spec.metric import Score
 from elfbench.spec.suite import SPEED_METRICS, Suite
 from elfbench.store.store import Store

@@ -16,8 +16,8 @@ import numpy as np
 
 from elfbench.core.errors import ConfigError
 from elfbench.core.seeds import row_seeds
-from elfbench.running.flops import Flops, counted_flops, synchronize
-from elfbench.running.memory import Peak, peak_of
+from elfbench.running.timing.flops import Flops, counted_flops, synchronize
+from elfbench.running.timing.memory import Peak, peak_of
 from elfbench.spec.cell import Cell
 from elfbench.spec.prompts import PromptSet
 from elfbench.spec.sampling import CountedModel, Model, SampleBatch, SampleRequest

@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from elfbench.running import memory
-from elfbench.running.memory import RESIDENT, peak_of
+from elfbench.running.timing import memory
+from elfbench.running.timing.memory import RESIDENT, peak_of
 
 _MB = 2**20
 
