@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from functools import cached_property
-
 from elfbench.core.errors import ConfigError, PrerequisiteError
 from elfbench.judges.causal import CausalJudge
-from elfbench.judges.measuring import FastTokenizer
+from elfbench.judges.deferred import DeferredJudge
 from elfbench.loading.model_folder import open_model_folder
-from elfbench.spec.instruments import GradientRows, JudgedRows, Progress, ProtocolRows, RankedRows
-from elfbench.spec.judging import JudgingProtocol
 
 _FILES = "config.json generation_config.json tokenizer.json tokenizer_config.json model.safetensors"
 
 
-class HubJudge:
+class HubJudge(DeferredJudge):
     """A `CausalJudge` whose files are looked for at first use. Nothing is downloaded: a missing one is an error with the line to type."""
 
     def __init__(self, name: str, hub_id: str, size: str) -> None:
@@ -23,45 +18,8 @@ class HubJudge:
         self.name = self.title = name
         self.hub_id, self._size = hub_id, size
 
-    @property
-    def digest(self) -> str:
-        """That of the files, so that `hf:FOLDER` with the same files shares measurements. Raises PrerequisiteError without them."""
-        return self._judge.digest
-
-    @property
-    def context(self) -> int:
-        """1,024 tokens, separator included."""
-        return self._judge.context
-
-    def tokenizer(self) -> FastTokenizer:
-        """The judge's own tokens as a measuring tokenizer."""
-        return self._judge.tokenizer()
-
-    def score(self, texts: Sequence[str], *, window: int | None, progress: Progress | None = None) -> JudgedRows:
-        """Protocol `clean` of `CausalJudge`."""
-        return self._judge.score(texts, window=window, progress=progress)
-
-    def score_under(
-        self,
-        protocol: JudgingProtocol,
-        texts: Sequence[str],
-        *,
-        window: int | None,
-        progress: Progress | None = None,
-    ) -> ProtocolRows:
-        """Another protocol, as `CausalJudge` has it."""
-        return self._judge.score_under(protocol, texts, window=window, progress=progress)
-
-    def ranks(self, texts: Sequence[str], *, window: int | None, progress: Progress | None = None) -> RankedRows:
-        """Ranks of the tokens that `score` scores."""
-        return self._judge.ranks(texts, window=window, progress=progress)
-
-    def gradients(self, texts: Sequence[str], *, window: int | None, progress: Progress | None = None) -> GradientRows:
-        """Projected gradients of the mean of what `score` sums."""
-        return self._judge.gradients(texts, window=window, progress=progress)
-
-    @cached_property
-    def _judge(self) -> CausalJudge:
+    def open(self) -> CausalJudge:
+        """From the local cache, never from the network; `hf:FOLDER` with the same files has the same digest."""
         try:
             folder, _ = open_model_folder(self.hub_id, key="judge")
         except ConfigError as error:
