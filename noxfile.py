@@ -155,8 +155,11 @@ def reports(session: nox.Session) -> None:
         "oracle-distilled",
         "gen-ppl-protocols",
         "controls-panel",
+        "featurizers",
+        "judges",
         "frontier",
         "float32",
+        "timing",
     )
     for suite in suites:
         store = Path(session.create_tmp()) / suite

@@ -24,3 +24,27 @@ def test_the_seeds_of_the_oracle_page_are_the_report(system: str) -> None:
             assert len(found) == 3
             cells.append(" / ".join(f"{found[label]:.{digits}f}" for label in sorted(found)))
         assert f"| {steps} | {cells[0]} | {cells[1]} |" in page
+
+
+_SEEN = {
+    "real text": "real text",
+    "words shuffled": "its words shuffled",
+    "phrases shuffled": "its phrases shuffled",
+    "AR": "AR, 1.2 M parameters",
+    "trigram sampler": "trigrams",
+    "one text, tiled": "one text, tiled",
+}
+_UNDER = ("", "@smollm2-135m-instruct-q4", "@smollm2-135m-instruct-q4#mean")
+
+
+@pytest.mark.parametrize("metric", ["mauve", "c2st"])
+def test_the_tables_of_the_featurizers_page_are_the_report(metric: str) -> None:
+    with (ROOT / "reports" / "featurizers" / "results.csv").open(encoding="utf-8") as stream:
+        found = {(row["label"], row["metric"]): row for row in csv.DictReader(stream)}
+    page = (ROOT / "docs" / "featurizers.md").read_text(encoding="utf-8")
+    for label, shown in _SEEN.items():
+        cells = []
+        for under in _UNDER:
+            value, low, high = (float(found[label, metric + under][key]) for key in ("value", "low", "high"))
+            cells.append(f"{value:.3f} [{low:.2f}, {high:.2f}]")
+        assert f"| {shown} | {' | '.join(cells)} |" in page
