@@ -8,7 +8,12 @@ from __future__ import annotations
 
 import importlib
 import math
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -69,18 +74,33 @@ def package_result(sides: TwoSamples, k: int, seed: int) -> Any:
             found=f"no module named {error.name!r}",
             remedy="pip install 'elfbench[mauve]' (GPL), or --protocol clean for the native engine",
         ) from error
-    return package.compute_mauve(
-        p_features=sides.samples.astype(np.float32),
-        q_features=sides.references.astype(np.float32),
-        num_buckets=k,
-        kmeans_explained_var=VARIANCE_KEPT,
-        kmeans_num_redo=KMEANS_STARTS,
-        kmeans_max_iter=KMEANS_ITERATIONS,
-        divergence_curve_discretization_size=CURVE_POINTS,
-        mauve_scaling_factor=SCALING,
-        seed=seed,
-        verbose=False,
-    )
+    with _faiss_is_quiet():
+        return package.compute_mauve(
+            p_features=sides.samples.astype(np.float32),
+            q_features=sides.references.astype(np.float32),
+            num_buckets=k,
+            kmeans_explained_var=VARIANCE_KEPT,
+            kmeans_num_redo=KMEANS_STARTS,
+            kmeans_max_iter=KMEANS_ITERATIONS,
+            divergence_curve_discretization_size=CURVE_POINTS,
+            mauve_scaling_factor=SCALING,
+            seed=seed,
+            verbose=False,
+        )
+
+
+@contextmanager
+def _faiss_is_quiet() -> Iterator[None]:
+    """faiss asks for 39 rows a cluster on the process's own standard error, past Python, at every start; MAUVE has 20 by definition."""
+    sys.stderr.flush()
+    kept = os.dup(2)
+    with Path(os.devnull).open("wb") as nowhere:
+        os.dup2(nowhere.fileno(), 2)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
 
 
 def _labels(found: Any, n: int, m: int) -> Quantized:
