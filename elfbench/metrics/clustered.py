@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from elfbench.metrics.estimate import as_estimate
-from elfbench.spec.metric import Estimate, EstimateContext, Metric, Rows
+from elfbench.spec.metric import Estimate, EstimateContext, Metric, Rows, columns_at
 from elfbench.statistics.clusters import cluster_sums, clustered_ratio, design_effect
 from elfbench.statistics.interval import DEGENERATE, Interval, t_quantile
 from elfbench.statistics.jackknife import jackknife, jackknife_variance
@@ -113,9 +113,5 @@ def _of_groups(
 
 def _rows_where(rows: Rows, keep: NDArray[np.bool_]) -> Rows:
     places = np.flatnonzero(keep)
-    columns = {
-        name: [column[i] for i in places] if isinstance(column, list) else np.asarray(column)[places]
-        for name, column in rows.columns.items()
-    }
     kept = None if rows.kept is None else rows.kept[places]
-    return Rows(columns, len(places), rows.n_requested, rows.n_dropped, kept)
+    return Rows(columns_at(rows.columns, places), len(places), rows.n_requested, rows.n_dropped, kept)

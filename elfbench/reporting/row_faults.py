@@ -51,7 +51,7 @@ def _sentences(store: Store, section: Section) -> str:
             longer, measured = longer + int((tokens > window).sum()), measured + len(tokens)
         for name, count in counts.items():
             if count:
-                found[name][_name(cell)] = count
+                found[name][cell.name] = count
     total = sum(there.values())
     told = [f"{sum(where.values())} {FAULTS[name]} ({_listed(where)})" for name, where in found.items() if where]
     sentences = [f"Faults in {total} rows: {'; '.join(told)}." if told else f"No row of {total} is empty or broken."]
@@ -84,7 +84,7 @@ def left_out(section: Section) -> list[str]:
             continue
         cell, score = max(scores, key=lambda found: found[1].n_dropped)
         if score.n_dropped:
-            most.setdefault(f"up to {score.n_dropped} of {score.n_requested} rows, of {_name(cell)}", []).append(
+            most.setdefault(f"up to {score.n_dropped} of {score.n_requested} rows, of {cell.name}", []).append(
                 str(metric["title"])
             )
     parts = [
@@ -123,7 +123,3 @@ def _listed(where: Mapping[str, int]) -> str:
     most = sorted(where.items(), key=lambda item: -item[1])
     shown = ", ".join(f"{name} {count}" for name, count in most[:_SHOWN])
     return shown + (f", and {len(most) - _SHOWN} more" if len(most) > _SHOWN else "")
-
-
-def _name(cell: ScoredCell) -> str:
-    return cell.label + (f" @ {cell.steps} steps" if cell.steps else "")

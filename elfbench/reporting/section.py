@@ -38,6 +38,11 @@ class ScoredCell:
     n_params: int | None
     scores: Mapping[str, tuple[str, Score]]
 
+    @property
+    def name(self) -> str:
+        """'MDLM @ 32 steps'."""
+        return self.label + (f" @ {self.steps} steps" if self.steps else "")
+
     def value(self, metric: str) -> Score | None:
         """The score, or None when it is missing."""
         found = self.scores.get(metric)
@@ -75,7 +80,7 @@ class Section:
     def missing(self) -> list[str]:
         """What was asked for and is not there; controls and real text are not timed."""
         return [
-            f"{cell.label}{f' @ {cell.steps} steps' if cell.steps else ''}: {metric['title']}"
+            f"{cell.name}: {metric['title']}"
             for cell in self.cells
             for metric in self.metrics
             if metric["metric"] not in cell.scores and (cell.family in MODEL_FAMILIES or not _is_timing(metric))

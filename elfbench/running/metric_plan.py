@@ -142,15 +142,9 @@ def likelihood_plan(metric: Metric, held_out: HeldOut | None, rows: int | None, 
             found="none",
             remedy="add 'likelihood:' to the suite; for texts of your own, a judge's is bits_per_byte",
         )
-    protocol = {
-        "metric": metric.name,
-        "version": metric.version,
-        "parameters": dict(metric.parameters),
-        "measurement": {"measurement": "likelihood", "version": 1, "texts": held_out.describe()},
-        "interval": {"level": level, "seed": 0},
-    }
+    measurement = {"measurement": "likelihood", "version": 1, "texts": held_out.describe()}
     n_texts = len(held_out.texts)
-    return MetricPlan(metric, min(rows or n_texts, n_texts), protocol)
+    return MetricPlan(metric, min(rows or n_texts, n_texts), _protocol_of(metric, measurement, level))
 
 
 def timing_plan(metric: Metric, timing: TimingSetting | None, level: float) -> MetricPlan:
@@ -162,24 +156,22 @@ def timing_plan(metric: Metric, timing: TimingSetting | None, level: float) -> M
             found="none",
             remedy="add 'timing: {batches: [1, 16, 64]}' to the suite",
         )
-    protocol = {
+    return MetricPlan(metric, timing.repeats, _protocol_of(metric, timing.describe(), level))
+
+
+def _protocol_of(metric: Metric, measurement: Mapping[str, Any], level: float) -> dict[str, Any]:
+    """What every metric's protocol holds."""
+    return {
         "metric": metric.name,
         "version": metric.version,
         "parameters": dict(metric.parameters),
-        "measurement": timing.describe(),
+        "measurement": measurement,
         "interval": {"level": level, "seed": 0},
     }
-    return MetricPlan(metric, timing.repeats, protocol)
 
 
 def _protocol(metric: Metric, instruments: Instruments, reference: Reference | None, level: float) -> dict[str, Any]:
-    document: dict[str, Any] = {
-        "metric": metric.name,
-        "version": metric.version,
-        "parameters": dict(metric.parameters),
-        "measurement": measuring.measurement_protocol(metric.measurement, instruments),
-        "interval": {"level": level, "seed": 0},
-    }
+    document = _protocol_of(metric, measuring.measurement_protocol(metric.measurement, instruments), level)
     if metric.length_sensitive and metric.measurement != "cost":
         document["short_rows"] = instruments.measure.short
     if (metric.needs_reference or metric.paired) and reference is not None:

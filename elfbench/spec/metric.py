@@ -151,11 +151,16 @@ def usable_rows(metric: Metric, columns: Mapping[str, Any], n_requested: int, me
 
 def _kept(columns: Mapping[str, Any], keep: np.ndarray, n_requested: int) -> Rows:
     kept = np.flatnonzero(keep)
-    values = {
-        name: [column[i] for i in kept] if isinstance(column, list) else column[kept]
+    values = columns_at(columns, kept)
+    return Rows(values, n=len(kept), n_requested=n_requested, n_dropped=int(len(keep) - len(kept)), kept=kept)
+
+
+def columns_at(columns: Mapping[str, Any], places: np.ndarray) -> dict[str, Any]:
+    """The rows at `places` of every column, be it an array or a list."""
+    return {
+        name: [column[i] for i in places] if isinstance(column, list) else np.asarray(column)[places]
         for name, column in columns.items()
     }
-    return Rows(values, n=len(kept), n_requested=n_requested, n_dropped=int(len(keep) - len(kept)), kept=kept)
 
 
 def column(rows: Rows, name: str) -> np.ndarray:
